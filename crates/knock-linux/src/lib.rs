@@ -1,0 +1,5 @@
+//! The Linux side of toctoc: every system call that no crate wraps safely, behind a safe interface.
+//!
+//! This is the only crate of the workspace that holds `unsafe`; each block says why it is sound.
+
+pub mod namespace;
