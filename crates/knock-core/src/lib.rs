@@ -1,1 +1,20 @@
-//! todo
+//! The rules of port knocking, without a network, a clock or a disk.
+//!
+//! Events and the time go in, decisions come out:
+//!
+//! ```text
+//! bytes of a file   ─► config ─► doors
+//! bytes of a packet ─► packet ─► tracker ─► openings ─► doorkeeper ─► commands to run
+//! ```
+//!
+//! Nothing in here does I/O or reads a clock, so that every rule can be tested with made-up packets and
+//! made-up time.
+
+pub mod config;
+pub mod doorkeeper;
+pub mod knock;
+pub mod one_time;
+pub mod packet;
+pub mod sequence;
+pub mod time;
+pub mod tracker;

@@ -1,0 +1,197 @@
+//! Warnings: what works, but less safely than it could, or not as its writer may think.
+
+use std::ops::Range;
+
+use super::diagnostic::Diagnostic;
+use super::door::{Door, SequenceSource};
+use crate::knock::Protocol;
+use crate::sequence::Sequence;
+
+/// The sequences of knockd's example file, manual pages and of countless tutorials: scanners try them first.
+const WELL_KNOWN: [&str; 5] = [
+    "7000,8000,9000",
+    "9000,8000,7000",
+    "12345,54321,24680,13579",
+    "2222:udp,3333:tcp,4444:udp",
+    "123:tcp,456:udp,789:tcp",
+];
+
+/// What can be said of the doors' sequences.
+pub fn on_sequences(doors: &[Door]) -> Vec<Diagnostic> {
+    let fixed: Vec<_> = doors
+        .iter()
+        .filter_map(|door| match &door.sequence {
+            SequenceSource::Fixed(sequence) => Some((door, sequence)),
+            SequenceSource::OneTime(_) => None,
+        })
+        .collect();
+    let single = fixed.iter().flat_map(|(door, sequence)| {
+        on_sequence(sequence)
+            .into_iter()
+            .map(|(found, help)| Diagnostic::warning(door.sequence_span.clone(), found, help))
+    });
+    single.chain(on_beginnings(&fixed)).collect()
+}
+
+fn on_sequence(sequence: &Sequence) -> Vec<(String, &'static str)> {
+    let mut advice = Vec::new();
+    let steps = sequence.steps();
+    if WELL_KNOWN.iter().any(|known| Sequence::parse(known).as_ref() == Ok(sequence)) {
+        advice.push((
+            "this sequence is a well-known example".to_owned(),
+            "choose ports of your own: scanners try this one first",
+        ));
+    } else if steps.len() >= 3 && steps.is_sorted_by(|a, b| a.port < b.port) {
+        advice.push((
+            "the ports ascend".to_owned(),
+            "a scan of all ports in order would open this door: mix them",
+        ));
+    } else if steps.len() >= 3 && steps.is_sorted_by(|a, b| a.port > b.port) {
+        advice.push((
+            "the ports descend".to_owned(),
+            "a scan of all ports in order would open this door: mix them",
+        ));
+    }
+    if steps.len() < 3 {
+        let found = match steps.len() {
+            1 => "a single port".to_owned(),
+            ports => format!("only {ports} ports"),
+        };
+        advice.push((found, "a scan can open this door by chance: use at least three ports, better four"));
+    }
+    if steps.iter().all(|step| step.protocol == Protocol::Tcp) {
+        advice.push(("TCP ports only".to_owned(), "a mix with UDP (PORT:udp) is harder to hit by chance"));
+    }
+    advice
+}
+
+/// Doors of which one opens on the way to the other.
+///
+/// Sorting puts a sequence right behind its beginnings, so that the work does not grow with the doors' square.
+fn on_beginnings(doors: &[(&Door, &Sequence)]) -> Vec<Diagnostic> {
+    let mut sorted: Vec<_> = doors.iter().collect();
+    sorted.sort_by_key(|(door, sequence)| (sequence.steps(), door.sequence_span.start));
+    let mut beginnings: Vec<&(&Door, &Sequence)> = Vec::new();
+    let mut advice = Vec::new();
+    for entry @ (door, sequence) in sorted {
+        while beginnings.last().is_some_and(|(_, begun)| !sequence.steps().starts_with(begun.steps())) {
+            beginnings.pop();
+        }
+        if let Some((first, begun)) = beginnings.last() {
+            advice.push(beginning(first, door, begun == sequence));
+        }
+        beginnings.push(entry);
+    }
+    advice
+}
+
+fn beginning(first: &Door, second: &Door, equal: bool) -> Diagnostic {
+    let (one, two) = (&first.key, &second.key);
+    if equal {
+        let found = format!("doors \"{one}\" and \"{two}\" have the same sequence");
+        return Diagnostic::warning(second.sequence_span.clone(), found, "one knock opens both of them");
+    }
+    let found = format!("the sequence of door \"{two}\" begins with the one of door \"{one}\"");
+    let help = format!("whoever knocks for \"{two}\" opens \"{one}\" on the way");
+    Diagnostic::warning(second.sequence_span.clone(), found, help)
+}
+
+/// A rule that a command appends to the end of a chain of iptables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendedRule {
+    /// The program, as the command calls it: `iptables`, `/sbin/ip6tables-nft`, ….
+    pub program: String,
+    /// The table, `filter` where the command names none.
+    pub table: String,
+    /// The chain.
+    pub chain: String,
+    /// Where in the command `-A` stands.
+    pub flag: Range<usize>,
+}
+
+/// The rules that a shell command appends with `iptables -A`; quoting is not looked through.
+pub fn appended_rules(command: &str) -> Vec<AppendedRule> {
+    let mut rules = Vec::new();
+    let mut call: Option<(String, String)> = None;
+    let mut words = words(command).peekable();
+    while let Some((at, word)) = words.next() {
+        let base = word.rsplit('/').next().unwrap_or(word);
+        if base.starts_with("iptables") || base.starts_with("ip6tables") {
+            call = Some((word.to_owned(), "filter".to_owned()));
+        } else if word.contains([';', '&', '|']) {
+            call = None;
+        } else if let Some((program, table)) = &mut call {
+            match (word, words.peek()) {
+                ("-t" | "--table", Some((_, name))) => (*name).clone_into(table),
+                ("-A" | "--append", Some((_, chain))) => rules.push(AppendedRule {
+                    program: program.clone(),
+                    table: table.clone(),
+                    chain: (*chain).to_owned(),
+                    flag: at..at + word.len(),
+                }),
+                _ => {}
+            }
+        }
+    }
+    rules
+}
+
+fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let base = text.as_ptr() as usize;
+    text.split_whitespace().map(move |word| (word.as_ptr() as usize - base, word))
+}
+
+/// Why a rule at a chain's end is never reached or changes nothing, where that is so.
+///
+/// `listing` is what `iptables -S CHAIN` prints.
+pub fn futile_append(chain: &str, listing: &str) -> Option<String> {
+    let policy = format!("-P {chain} ");
+    let last = listing.lines().rfind(|line| line.starts_with("-A "));
+    if let Some(last) = last.filter(|line| decides_all(chain, line)) {
+        return Some(format!("the last rule of {chain} is \"{last}\""));
+    }
+    let accepts = listing.lines().any(|line| line.strip_prefix(&policy) == Some("ACCEPT"));
+    accepts.then(|| format!("{chain} accepts by its policy whatever no rule drops"))
+}
+
+/// Whether an unconditional rule ends the chain for every packet.
+fn decides_all(chain: &str, rule: &str) -> bool {
+    let Some(rest) = rule.strip_prefix(&format!("-A {chain} -j ")) else { return false };
+    matches!(rest.split_whitespace().next(), Some("DROP" | "REJECT" | "ACCEPT"))
+}
+
+/// The warning about an appended rule whose command begins at `start`, for the `reason` of [`futile_append`].
+pub fn on_append(rule: &AppendedRule, start: usize, reason: &str) -> Diagnostic {
+    let span = start + rule.flag.start..start + rule.flag.end;
+    let found = format!("{} -A appends behind what already decides: {reason}", rule.program);
+    Diagnostic::warning(span, found, format!("insert at the chain's beginning: -I {}", rule.chain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_appended_rules() {
+        let command =
+            "/sbin/iptables -w -A INPUT -s %IP% -j ACCEPT; ip6tables -t nat --append PRE -j X && echo -A no";
+        let rules = appended_rules(command);
+        let found: Vec<_> =
+            rules.iter().map(|r| (r.program.as_str(), r.table.as_str(), r.chain.as_str())).collect();
+        assert_eq!(found, [("/sbin/iptables", "filter", "INPUT"), ("ip6tables", "nat", "PRE")]);
+        assert_eq!(&command[rules[0].flag.clone()], "-A");
+        assert_eq!(appended_rules("iptables -I INPUT -j ACCEPT"), []);
+        assert_eq!(appended_rules("nft add rule inet filter input accept"), []);
+    }
+
+    #[test]
+    fn knows_when_an_append_is_futile() {
+        let futile = |listing| futile_append("INPUT", listing);
+        assert_eq!(futile("-P INPUT DROP\n-A INPUT -i lo -j ACCEPT\n"), None);
+        assert_eq!(futile("-P INPUT DROP\n"), None);
+        assert!(futile("-P INPUT ACCEPT\n-A INPUT -j DROP\n").unwrap().contains("-A INPUT -j DROP"));
+        assert!(futile("-P INPUT ACCEPT\n").unwrap().contains("policy"));
+        let reject = "-P INPUT DROP\n-A INPUT -j REJECT --reject-with icmp-port-unreachable\n";
+        assert!(futile(reject).is_some());
+    }
+}

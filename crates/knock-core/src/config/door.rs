@@ -1,0 +1,274 @@
+//! A door: what must be knocked, and what is run then.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::diagnostic::Diagnostic;
+use super::directive as name;
+use super::lines::Spanned;
+use super::value::{self, FlagRule};
+use crate::sequence::{Fault, Sequence};
+
+/// How long a sequence may take when its door says nothing.
+const SEQ_TIMEOUT: Duration = Duration::from_secs(25);
+/// How long after the start command the stop command runs when its door says nothing.
+const CMD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What tells a door from all others, also across a change of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DoorKey {
+    /// The section's name.
+    pub name: String,
+    /// How many sections of this name stand before it: two sections of one name are two doors.
+    pub namesake: usize,
+}
+
+impl fmt::Display for DoorKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// A section of `knockd.conf` other than `[options]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// Which door this is.
+    pub key: DoorKey,
+    /// `Sequence` or `One_Time_Sequences`.
+    pub sequence: SequenceSource,
+    /// Where in the file the sequence stands.
+    pub sequence_span: Range<usize>,
+    /// `Seq_Timeout`: how long after the first knock the last may come. Never zero.
+    pub seq_timeout: Duration,
+    /// `Seq_Cooldown`: how long after an opening the same source's knocks are passed over.
+    pub seq_cooldown: Duration,
+    /// `TCPFlags`.
+    pub flags: FlagRule,
+    /// `Target`: the address to knock at, instead of the interface's.
+    pub target: Option<IpAddr>,
+    /// What runs for a source.
+    pub commands: Commands,
+    /// Where in the file the start commands stand.
+    pub start_spans: Vec<Range<usize>>,
+}
+
+/// Where a door's sequence comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SequenceSource {
+    /// It stands in `knockd.conf`.
+    Fixed(Sequence),
+    /// The next unused line of this file.
+    OneTime(PathBuf),
+}
+
+/// A door's commands, each for `/bin/sh -c`, with `%IP%` still in them.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Commands {
+    /// For IPv4 sources.
+    pub start: Option<String>,
+    /// For IPv6 sources; `Some("")` does nothing, `None` falls back to `start`.
+    pub start_6: Option<String>,
+    /// For IPv4 sources, `timeout` after the start command ended.
+    pub stop: Option<String>,
+    /// For IPv6 sources; `Some("")` does nothing, `None` falls back to `stop`.
+    pub stop_6: Option<String>,
+    /// `Cmd_Timeout`.
+    pub timeout: Duration,
+}
+
+impl Commands {
+    /// The start and stop command for a source, `%IP%` replaced; no stop command without a start command.
+    pub fn for_source(&self, source: IpAddr) -> Option<(String, Option<String>)> {
+        let (start, stop) = match source {
+            IpAddr::V4(_) => (self.start.as_ref(), self.stop.as_ref()),
+            IpAddr::V6(_) => {
+                (self.start_6.as_ref().or(self.start.as_ref()), self.stop_6.as_ref().or(self.stop.as_ref()))
+            }
+        };
+        let filled =
+            |command: &String| (!command.is_empty()).then(|| command.replace("%IP%", &source.to_string()));
+        start.and_then(filled).map(|start| (start, stop.and_then(filled)))
+    }
+}
+
+/// A door whose section is still being read.
+pub(super) struct Draft {
+    name: String,
+    name_span: Range<usize>,
+    sequence: Option<(SequenceSource, Range<usize>)>,
+    seq_timeout: Duration,
+    seq_cooldown: Duration,
+    flags: FlagRule,
+    target: Option<IpAddr>,
+    commands: Commands,
+    start_spans: Vec<Range<usize>>,
+    /// The directives seen so far.
+    seen: Vec<&'static str>,
+    /// Some directive was refused: what is missing may be what was meant by it.
+    faulty: bool,
+}
+
+impl Draft {
+    pub(super) fn new(name: &Spanned<'_>) -> Self {
+        Self {
+            name: name.text.to_owned(),
+            name_span: name.span(),
+            sequence: None,
+            seq_timeout: SEQ_TIMEOUT,
+            seq_cooldown: Duration::ZERO,
+            flags: FlagRule::default(),
+            target: None,
+            commands: Commands { timeout: CMD_TIMEOUT, ..Commands::default() },
+            start_spans: Vec::new(),
+            seen: Vec::new(),
+            faulty: false,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes a directive; the last of a name wins.
+    pub(super) fn set(
+        &mut self,
+        directive: &'static str,
+        key: &Spanned<'_>,
+        value: &Spanned<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        if self.seen.contains(&directive) {
+            let found = format!("{directive} is given twice in this door");
+            diagnostics.push(Diagnostic::warning(key.span(), found, "the last one counts: delete the other"));
+        }
+        self.seen.push(directive);
+        let outcome = self.set_value(directive, value, diagnostics);
+        self.faulty |= outcome.is_err();
+        outcome.map_err(Diagnostic::from_fault)
+    }
+
+    fn set_value(
+        &mut self,
+        directive: &str,
+        value: &Spanned<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<(), Fault> {
+        match directive {
+            name::SEQUENCE => self.sequence = Some(fixed_sequence(value, diagnostics)?),
+            name::ONE_TIME_SEQUENCES => self.sequence = Some(one_time_sequences(value)?),
+            name::SEQ_TIMEOUT => self.seq_timeout = sequence_timeout(value, diagnostics)?,
+            name::SEQ_COOLDOWN => self.seq_cooldown = seconds(value, diagnostics)?,
+            name::CMD_TIMEOUT => self.commands.timeout = seconds(value, diagnostics)?,
+            name::TCP_FLAGS => self.flags = value::flags(&tidied(value, diagnostics))?,
+            name::TARGET => self.target = Some(value::address(value)?),
+            name::START_COMMAND => {
+                self.start_spans.push(value.span());
+                self.commands.start = Some(value.text.to_owned());
+            }
+            name::START_COMMAND_6 => {
+                self.start_spans.push(value.span());
+                self.commands.start_6 = Some(value.text.to_owned());
+            }
+            name::STOP_COMMAND => self.commands.stop = Some(value.text.to_owned()),
+            _ => self.commands.stop_6 = Some(value.text.to_owned()),
+        }
+        Ok(())
+    }
+
+    /// The finished door, unless it lacks what every door needs.
+    pub(super) fn finish(self, namesake: usize, diagnostics: &mut Vec<Diagnostic>) -> Option<Door> {
+        let Some((sequence, sequence_span)) = self.sequence else {
+            if !self.faulty {
+                diagnostics.push(no_sequence(&self.name, self.name_span));
+            }
+            return None;
+        };
+        Some(Door {
+            key: DoorKey { name: self.name, namesake },
+            sequence,
+            sequence_span,
+            seq_timeout: self.seq_timeout,
+            seq_cooldown: self.seq_cooldown,
+            flags: self.flags,
+            target: self.target,
+            commands: self.commands,
+            start_spans: self.start_spans,
+        })
+    }
+}
+
+fn no_sequence(door: &str, span: Range<usize>) -> Diagnostic {
+    let error = Diagnostic::error(
+        span,
+        format!("door \"{door}\" has no sequence"),
+        "Sequence or One_Time_Sequences in its section",
+    );
+    if door.trim().eq_ignore_ascii_case("options") {
+        return error.with_help("the global section is written [options], in lower case and without spaces");
+    }
+    error
+}
+
+fn fixed_sequence(
+    value: &Spanned<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Result<(SequenceSource, Range<usize>), Fault> {
+    let ports = tidied(value, diagnostics);
+    let sequence = Sequence::parse(ports.text).map_err(|fault| fault.shifted(ports.start))?;
+    if let Some(at) = ports.text.find(char::is_whitespace) {
+        let at = ports.start + at;
+        diagnostics.push(Diagnostic::warning(
+            at..at + 1,
+            "white space in a sequence",
+            "write PORT,PORT:udp,PORT",
+        ));
+    }
+    Ok((SequenceSource::Fixed(sequence), ports.span()))
+}
+
+fn one_time_sequences(value: &Spanned<'_>) -> Result<(SequenceSource, Range<usize>), Fault> {
+    if value.text.is_empty() {
+        return Err(Fault::new(value.span(), "the file's name is missing", "a file of sequences"));
+    }
+    Ok((SequenceSource::OneTime(PathBuf::from(value.text)), value.span()))
+}
+
+fn sequence_timeout(value: &Spanned<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Duration, Fault> {
+    let timeout = seconds(value, diagnostics)?;
+    if timeout.is_zero() {
+        return Err(Fault::new(value.span(), "no sequence can be knocked in no time", "more than 0 seconds"));
+    }
+    Ok(timeout)
+}
+
+fn seconds(value: &Spanned<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Duration, Fault> {
+    let tidied = tidied(value, diagnostics);
+    let number = match tidied.text.split_once(char::is_whitespace) {
+        Some((number, unit)) if names_seconds(unit.trim()) => {
+            let number = Spanned { text: number, start: tidied.start };
+            let unit = number.span().end..tidied.span().end;
+            diagnostics.push(Diagnostic::warning(unit, "a unit behind a number", "times are in seconds"));
+            number
+        }
+        _ => tidied,
+    };
+    value::seconds(&number)
+}
+
+fn names_seconds(unit: &str) -> bool {
+    ["s", "sec", "secs", "second", "seconds"].iter().any(|name| unit.eq_ignore_ascii_case(name))
+}
+
+/// The value without the remark behind it, which knockd reads over too.
+fn tidied<'a>(value: &Spanned<'a>, diagnostics: &mut Vec<Diagnostic>) -> Spanned<'a> {
+    let (tidied, had_remark) = value.without_remark();
+    if had_remark {
+        let remark = tidied.span().end..value.span().end;
+        let help = "a remark stands on a line of its own, after #";
+        diagnostics.push(Diagnostic::warning(remark, "a remark behind a value", help));
+    }
+    tidied
+}

@@ -1,0 +1,193 @@
+//! `knockd.conf`: bytes to checked doors, and everything there is to say about them.
+//!
+//! ```text
+//! bytes ─► lines (sections, directives) ─► directives (names, places) ─► doors and options (values) ─► advice
+//! ```
+//!
+//! The grammar is knockd 0.8's. What knockd would have guessed at is an error here, with its place.
+
+pub mod advice;
+mod diagnostic;
+mod directive;
+mod door;
+mod interfaces;
+mod lines;
+mod value;
+
+use std::path::PathBuf;
+
+pub use diagnostic::{Diagnostic, Severity, Source};
+pub use door::{Commands, Door, DoorKey, SequenceSource};
+pub use interfaces::Interfaces;
+pub use lines::MAX_LINE;
+pub use value::{FlagRule, MAX_SECONDS};
+
+use door::Draft;
+use lines::{Line, Spanned};
+
+/// A whole configuration that can be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The `[options]`.
+    pub options: Options,
+    /// The doors, in the file's order.
+    pub doors: Vec<Door>,
+}
+
+/// What `[options]` says; `None` where it says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `Interface`.
+    pub interfaces: Option<Interfaces>,
+    /// `LogFile`.
+    pub log_file: Option<PathBuf>,
+    /// `PidFile`.
+    pub pid_file: Option<PathBuf>,
+    /// `UseSyslog`.
+    pub use_syslog: bool,
+}
+
+/// What came out of reading a file.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The configuration, where there was no error.
+    pub config: Option<Config>,
+    /// All errors and warnings, in the file's order.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The text, to show the diagnostics in.
+    pub source: Source,
+}
+
+/// Reads a configuration. `name` is the file's, for messages.
+pub fn parse(name: &str, bytes: &[u8]) -> Parsed {
+    let source = Source { name: name.to_owned(), text: String::from_utf8_lossy(bytes).into_owned() };
+    let mut reader = Reader::default();
+    match lines::text(bytes) {
+        Ok(text) => reader.read(text),
+        Err(diagnostic) => reader.diagnostics.push(diagnostic),
+    }
+    let Reader { options, doors, mut diagnostics, .. } = reader;
+    let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+    let config = (!failed).then_some(Config { options, doors });
+    if let Some(config) = &config {
+        diagnostics.extend(advice::on_sequences(&config.doors));
+    }
+    diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
+    Parsed { config, diagnostics, source }
+}
+
+#[derive(Default)]
+struct Reader {
+    options: Options,
+    doors: Vec<Door>,
+    diagnostics: Vec<Diagnostic>,
+    section: Section,
+}
+
+/// What the lines that follow belong to.
+#[derive(Default)]
+enum Section {
+    #[default]
+    None,
+    Options,
+    Door(Box<Draft>),
+}
+
+impl Reader {
+    fn read(&mut self, text: &str) {
+        for line in lines::split(text, &mut self.diagnostics) {
+            match line {
+                Line::Section(name) => self.begin_section(&name),
+                Line::Directive { key, value } => {
+                    if let Err(diagnostic) = self.directive(&key, value.as_ref()) {
+                        self.diagnostics.push(diagnostic);
+                    }
+                }
+            }
+        }
+        self.end_section();
+    }
+
+    fn begin_section(&mut self, name: &Spanned<'_>) {
+        self.end_section();
+        self.section =
+            if name.text == "options" { Section::Options } else { Section::Door(Box::new(Draft::new(name))) };
+    }
+
+    fn end_section(&mut self) {
+        if let Section::Door(draft) = std::mem::take(&mut self.section) {
+            let namesakes = self.doors.iter().filter(|door| door.key.name == draft.name()).count();
+            if let Some(door) = draft.finish(namesakes, &mut self.diagnostics) {
+                self.doors.push(door);
+            }
+        }
+    }
+
+    fn directive(&mut self, key: &Spanned<'_>, value: Option<&Spanned<'_>>) -> Result<(), Diagnostic> {
+        let directive = directive::find(key)?;
+        if let Section::None = self.section {
+            return Err(Diagnostic::error(
+                key.span(),
+                "a directive before any section",
+                "[options] or [a door's name]",
+            ));
+        }
+        if directive.name == directive::USE_SYSLOG {
+            return self.use_syslog(key, value);
+        }
+        let Some(value) = value else {
+            let found = format!("{} has no value", directive.name);
+            return Err(Diagnostic::error(key.span(), found, format!("{} = …", directive.name)));
+        };
+        match (&mut self.section, directive.place) {
+            (Section::Options, directive::Place::Options) => self.options.set(directive.name, value),
+            (Section::Door(draft), directive::Place::Door) => {
+                draft.set(directive.name, key, value, &mut self.diagnostics)
+            }
+            (_, place) => {
+                let found = format!("{} does not belong into this section", directive.name);
+                Err(Diagnostic::error(key.span(), found, format!("it in {place}")))
+            }
+        }
+    }
+
+    fn use_syslog(&mut self, key: &Spanned<'_>, value: Option<&Spanned<'_>>) -> Result<(), Diagnostic> {
+        if let Some(value) = value {
+            return Err(Diagnostic::error(
+                value.span(),
+                "UseSyslog has a value",
+                "UseSyslog alone on its line",
+            ));
+        }
+        if let Section::Door(_) = self.section {
+            let help = "it holds for the whole daemon: move it to [options]";
+            self.diagnostics.push(Diagnostic::warning(key.span(), "UseSyslog inside a door", help));
+        }
+        self.options.use_syslog = true;
+        Ok(())
+    }
+}
+
+impl Options {
+    /// An empty value unsets, as knockd has it.
+    fn set(&mut self, name: &str, value: &Spanned<'_>) -> Result<(), Diagnostic> {
+        let path = (!value.text.is_empty()).then(|| PathBuf::from(value.text));
+        match name {
+            directive::LOG_FILE => self.log_file = path,
+            directive::PID_FILE => self.pid_file = path,
+            _ => {
+                self.interfaces = match value.text {
+                    "" => None,
+                    text => Some(
+                        Interfaces::parse(text)
+                            .map_err(|fault| Diagnostic::from_fault(fault.shifted(value.start)))?,
+                    ),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

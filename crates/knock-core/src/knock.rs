@@ -1,0 +1,97 @@
+//! The knock: the one packet that counts.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::sequence::Step;
+
+/// A transport protocol that a port can be knocked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 768.
+    Udp,
+}
+
+impl Protocol {
+    /// The number in an IP header's protocol field.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// The control bits of a TCP header that `TCPFlags` can name (RFC 9293, section 3.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TcpFlags(u8);
+
+impl TcpFlags {
+    /// FIN: no more data from the sender.
+    pub const FIN: Self = Self(0x01);
+    /// SYN: synchronise sequence numbers.
+    pub const SYN: Self = Self(0x02);
+    /// RST: reset the connection.
+    pub const RST: Self = Self(0x04);
+    /// PSH: push.
+    pub const PSH: Self = Self(0x08);
+    /// ACK: the acknowledgement field is significant.
+    pub const ACK: Self = Self(0x10);
+    /// URG: the urgent pointer is significant.
+    pub const URG: Self = Self(0x20);
+
+    /// From the byte at offset 13 of a TCP header; the bits above URG are left out.
+    pub const fn from_header_byte(byte: u8) -> Self {
+        Self(byte & 0x3f)
+    }
+
+    /// Whether every bit of `other` is set here.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether some bit of `other` is set here.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The bits set in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The bits set here but not in `other`.
+    #[must_use]
+    pub const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+}
+
+/// A packet that may be part of a sequence, as far as the rules look into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Knock {
+    /// Who knocks.
+    pub source: IpAddr,
+    /// The address that was knocked at.
+    pub destination: IpAddr,
+    /// The port and protocol that were hit.
+    pub step: Step,
+    /// The TCP flags; none for UDP.
+    pub flags: TcpFlags,
+    /// What a retransmission or a duplicate of the same packet has in common with it, and the next knock
+    /// of the same source has not: source port, and sequence number (TCP) or IP identification and
+    /// checksum (UDP).
+    pub fingerprint: u64,
+}

@@ -1,0 +1,379 @@
+//! Knocks to openings: how far each source has come on each door.
+//!
+//! The rules, which are knockd's where knockd was right:
+//!
+//! * Only a port that stands in some door's sequence, at an address that the door listens at and with flags that
+//!   it takes, is looked at. Everything else neither helps nor hurts an attempt.
+//! * Packets whose TCP flags do not fit a door are passed over by that door. One that fits but hits a wrong port
+//!   ends the attempt, unless it is the door's first port: then the attempt begins anew.
+//! * The very packet that was a knock already, come again, changes nothing, and neither does another
+//!   one to the port just accepted.
+//! * One knock may advance several doors, and one source may have an attempt on each.
+//! * The clock of an attempt starts at its first knock.
+
+mod pool;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::config::{DoorKey, FlagRule};
+use crate::knock::{Knock, Protocol};
+use crate::sequence::{Sequence, Step};
+use crate::time::Timestamp;
+use pool::{Attempt, Inserted, Lane, Pool, Slot, Stage};
+
+/// Which of the configured doors, counted from 0.
+pub type DoorIndex = u32;
+
+/// The most attempts that are followed at once.
+pub const MAX_ATTEMPTS: usize = 65_536;
+
+/// What the tracker needs to know of a door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackedDoor {
+    /// Which door this is, also after the configuration was read again.
+    pub key: DoorKey,
+    /// What is to be knocked; `None` where no one-time sequence is left.
+    pub sequence: Option<Sequence>,
+    /// The sequence is good for one opening: afterwards the door waits for [`Tracker::set_sequence`].
+    pub one_time: bool,
+    /// How long after the first knock the last may come.
+    pub timeout: Duration,
+    /// How long after an opening the source's knocks on this door are passed over.
+    pub cooldown: Duration,
+    /// Which TCP packets count.
+    pub flags: FlagRule,
+    /// The address to knock at; `None` for the interface's own.
+    pub target: Option<IpAddr>,
+}
+
+impl TrackedDoor {
+    /// Whether the door looks at this packet at all; `local` says that it went to an address of the interface.
+    fn heeds(&self, knock: &Knock, local: bool) -> bool {
+        let addressed = self.target.map_or(local, |target| target == knock.destination);
+        addressed && (knock.step.protocol == Protocol::Udp || self.flags.fits(knock.flags))
+    }
+
+    fn steps(&self) -> &[Step] {
+        self.sequence.as_ref().map_or(&[], Sequence::steps)
+    }
+}
+
+/// What happened to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// So many knocks of the sequence were right.
+    Stage {
+        /// The door that is knocked at.
+        door: DoorIndex,
+        /// Who knocks.
+        source: IpAddr,
+        /// How many knocks were right, from 1.
+        stage: usize,
+    },
+    /// The sequence is complete: this door opens for this address.
+    Opening {
+        /// The door to open.
+        door: DoorIndex,
+        /// The address to open it for.
+        source: IpAddr,
+    },
+    /// The time for the sequence is over.
+    TimedOut {
+        /// The door that was knocked at.
+        door: DoorIndex,
+        /// Who knocked.
+        source: IpAddr,
+        /// How many knocks were right.
+        stage: usize,
+    },
+    /// A wrong port ended the attempt.
+    Spoiled {
+        /// The door that was knocked at.
+        door: DoorIndex,
+        /// Who knocked.
+        source: IpAddr,
+        /// How many knocks were right.
+        stage: usize,
+        /// The port that was hit.
+        hit: Step,
+        /// The port that should have been hit.
+        expected: Step,
+    },
+    /// The door was opened for this source so lately that its knock is passed over.
+    CoolingDown {
+        /// The door that was knocked at.
+        door: DoorIndex,
+        /// Who knocked.
+        source: IpAddr,
+    },
+    /// There was no room: the oldest attempt that had not gone beyond its first knock was dropped.
+    Crowded {
+        /// The door that was knocked at.
+        door: DoorIndex,
+        /// Whose attempt was dropped, or not begun.
+        source: IpAddr,
+    },
+}
+
+/// Follows the attempts of all sources.
+pub struct Tracker {
+    doors: Vec<TrackedDoor>,
+    lanes: Vec<DoorLanes>,
+    /// The doors that have this port somewhere in their sequence.
+    by_step: HashMap<Step, Vec<DoorIndex>>,
+    pool: Pool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct DoorLanes {
+    attempts: Lane,
+    cooldowns: Lane,
+}
+
+impl Tracker {
+    /// Follows attempts on these doors, at most `capacity` at once.
+    pub fn new(doors: Vec<TrackedDoor>, capacity: usize) -> Self {
+        let mut pool = Pool::new(capacity);
+        let lanes = doors
+            .iter()
+            .map(|door| DoorLanes { attempts: pool.lane(door.timeout), cooldowns: pool.lane(door.cooldown) })
+            .collect();
+        let mut tracker = Self { doors, lanes, by_step: HashMap::new(), pool };
+        tracker.index_steps();
+        tracker
+    }
+
+    /// The same attempts on other doors: one goes on where its door is still there and everything knocked so far
+    /// would have been right there too.
+    #[must_use]
+    pub fn reconfigured(self, doors: Vec<TrackedDoor>, capacity: usize) -> Self {
+        let mut tracker = Self::new(doors, capacity);
+        let new_index: HashMap<_, _> =
+            tracker.doors.iter().enumerate().map(|(index, door)| (door.key.clone(), index)).collect();
+        let old_doors = self.doors;
+        let mut attempts: Vec<_> = self.pool.into_attempts().collect();
+        attempts.sort_by_key(|attempt| attempt.since);
+        for attempt in attempts {
+            let Some(old) = old_doors.get(attempt.door as usize) else { continue };
+            if let Some(&index) = new_index.get(&old.key) {
+                tracker.carry_over(attempt, old, index);
+            }
+        }
+        tracker
+    }
+
+    fn carry_over(&mut self, mut attempt: Attempt, old: &TrackedDoor, index: usize) {
+        let (Some(new), Some(lanes)) = (self.doors.get(index), self.lanes.get(index)) else { return };
+        let lane = match attempt.stage {
+            Stage::CoolingDown => lanes.cooldowns,
+            Stage::Complete => lanes.attempts,
+            Stage::Reached(stage) => {
+                let shares = match (&new.sequence, &old.sequence) {
+                    (Some(new), Some(old)) => new.shares_beginning(old, usize::from(stage)),
+                    _ => false,
+                };
+                if !shares || new.flags != old.flags || new.target != old.target {
+                    return;
+                }
+                lanes.attempts
+            }
+        };
+        attempt.door = index as DoorIndex;
+        self.pool.insert(attempt, lane);
+    }
+
+    /// The doors.
+    pub fn doors(&self) -> &[TrackedDoor] {
+        &self.doors
+    }
+
+    /// How many attempts and cool-downs there are.
+    pub fn attempts(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// Whether some door has this port in its sequence.
+    pub fn knows(&self, step: Step) -> bool {
+        self.by_step.contains_key(&step)
+    }
+
+    /// Gives a door another sequence, or none; attempts on it end.
+    pub fn set_sequence(&mut self, door: DoorIndex, sequence: Option<Sequence>) {
+        let Some(tracked) = self.doors.get_mut(door as usize) else { return };
+        tracked.sequence = sequence;
+        self.index_steps();
+        self.drop_attempts(door);
+    }
+
+    fn index_steps(&mut self) {
+        self.by_step.clear();
+        for (index, door) in self.doors.iter().enumerate() {
+            for step in door.steps() {
+                let doors = self.by_step.entry(*step).or_default();
+                if doors.last() != Some(&(index as DoorIndex)) {
+                    doors.push(index as DoorIndex);
+                }
+            }
+        }
+    }
+
+    fn drop_attempts(&mut self, door: DoorIndex) {
+        for slot in self.pool.slots() {
+            let on_door = self
+                .pool
+                .get(slot)
+                .is_some_and(|attempt| attempt.door == door && attempt.stage != Stage::CoolingDown);
+            if on_door {
+                self.pool.remove(slot);
+            }
+        }
+    }
+
+    /// Takes a packet; `local` says that it went to one of the addresses that the daemon listens at.
+    pub fn handle_knock(&mut self, knock: &Knock, local: bool, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(candidates) = self.by_step.get(&knock.step) else { return };
+        let heeds =
+            |door: &DoorIndex| self.doors.get(*door as usize).is_some_and(|door| door.heeds(knock, local));
+        if !candidates.iter().any(heeds) {
+            return;
+        }
+        let beginning: Vec<_> = candidates
+            .iter()
+            .filter(|door| self.steps(**door).first() == Some(&knock.step) && heeds(door))
+            .copied()
+            .collect();
+        let under_way: Vec<_> = self.pool.of_source(knock.source).collect();
+        let busy: Vec<_> = under_way.iter().filter_map(|slot| Some(self.pool.get(*slot)?.door)).collect();
+        for slot in under_way {
+            self.advance(slot, knock, local, now, events);
+        }
+        for door in beginning.into_iter().filter(|door| !busy.contains(door)) {
+            self.begin(door, knock, now, events);
+        }
+    }
+
+    /// The next moment at which [`Tracker::handle_timer`] has something to do.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.pool.next_due().map(|(_, deadline)| deadline)
+    }
+
+    /// Ends what is due at `now`.
+    pub fn handle_timer(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        while let Some((slot, deadline)) = self.pool.next_due()
+            && deadline <= now
+        {
+            if let Some(Attempt { door, source, stage: Stage::Reached(stage), .. }) = self.pool.remove(slot) {
+                events.push(Event::TimedOut { door, source, stage: stage.into() });
+            }
+        }
+    }
+
+    fn steps(&self, door: DoorIndex) -> &[Step] {
+        self.doors.get(door as usize).map_or(&[], TrackedDoor::steps)
+    }
+
+    /// Takes a knock on a door on which its source has an attempt.
+    fn advance(&mut self, slot: Slot, knock: &Knock, local: bool, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(attempt) = self.pool.get(slot) else { return };
+        let (index, source) = (attempt.door, attempt.source);
+        let Some(door) = self.doors.get(index as usize) else { return };
+        if !door.heeds(knock, local) || attempt.remembers(knock.fingerprint) {
+            return;
+        }
+        let (steps, hit) = (door.steps(), knock.step);
+        let first = steps.first() == Some(&hit);
+        match attempt.stage {
+            Stage::CoolingDown if first => events.push(Event::CoolingDown { door: index, source }),
+            Stage::Complete if first => self.begin_anew(slot, knock, now, events),
+            Stage::CoolingDown | Stage::Complete => {}
+            Stage::Reached(stage) => {
+                let reached = usize::from(stage);
+                let accepted = reached.checked_sub(1).and_then(|last| steps.get(last));
+                match steps.get(reached) {
+                    Some(expected) if *expected == hit => self.go_on(slot, reached + 1, knock, now, events),
+                    _ if accepted == Some(&hit) && reached > 1 => {}
+                    _ if first => self.begin_anew(slot, knock, now, events),
+                    expected => {
+                        let expected = expected.copied().unwrap_or(hit);
+                        events.push(Event::Spoiled { door: index, source, stage: reached, hit, expected });
+                        self.pool.remove(slot);
+                    }
+                }
+            }
+        }
+    }
+
+    fn go_on(&mut self, slot: Slot, stage: usize, knock: &Knock, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(door) = self.pool.get(slot).map(|attempt| attempt.door) else { return };
+        events.push(Event::Stage { door, source: knock.source, stage });
+        let reached = self.stage_after(door, stage);
+        self.pool.promote(slot, reached, knock.fingerprint);
+        if reached == Stage::Complete {
+            self.open(slot, door, knock, now, events);
+        }
+    }
+
+    /// An attempt's first knock.
+    fn begin(&mut self, door: DoorIndex, knock: &Knock, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(lanes) = self.lanes.get(door as usize).copied() else { return };
+        let source = knock.source;
+        let stage = self.stage_after(door, 1);
+        let attempt = Attempt::new(source, door, stage, now, knock.fingerprint);
+        match self.pool.insert(attempt, lanes.attempts) {
+            Inserted::Full => return events.push(Event::Crowded { door, source }),
+            Inserted::Instead(other) => {
+                events.push(Event::Crowded { door: other.door, source: other.source })
+            }
+            Inserted::Added => {}
+        }
+        events.push(Event::Stage { door, source, stage: 1 });
+        if stage == Stage::Complete
+            && let Some(slot) = self.pool.latest(lanes.attempts)
+        {
+            self.open(slot, door, knock, now, events);
+        }
+    }
+
+    /// The first port again, by another packet: the attempt and its clock begin anew.
+    fn begin_anew(&mut self, slot: Slot, knock: &Knock, now: Timestamp, events: &mut Vec<Event>) {
+        let Some(attempt) = self.pool.get(slot) else { return };
+        let (door, stage) = (attempt.door, attempt.stage);
+        match self.lanes.get(door as usize) {
+            // Nothing changes but the clock.
+            Some(lanes) if stage == Stage::Reached(1) => {
+                let again = Attempt::new(knock.source, door, stage, now, knock.fingerprint);
+                self.pool.replace(slot, again, lanes.attempts);
+            }
+            _ => {
+                self.pool.remove(slot);
+                self.begin(door, knock, now, events);
+            }
+        }
+    }
+
+    fn stage_after(&self, door: DoorIndex, knocks: usize) -> Stage {
+        if knocks >= self.steps(door).len() { Stage::Complete } else { Stage::Reached(knocks as u8) }
+    }
+
+    /// The sequence is complete. Its attempt stays until its time is over, to know its own knocks by.
+    fn open(&mut self, slot: Slot, index: DoorIndex, knock: &Knock, now: Timestamp, events: &mut Vec<Event>) {
+        let (Some(door), Some(lanes)) = (self.doors.get(index as usize), self.lanes.get(index as usize))
+        else {
+            return;
+        };
+        events.push(Event::Opening { door: index, source: knock.source });
+        let (one_time, cooldown) = (door.one_time, door.cooldown);
+        if !cooldown.is_zero() {
+            let rest = Attempt::new(knock.source, index, Stage::CoolingDown, now, knock.fingerprint);
+            self.pool.replace(slot, rest, lanes.cooldowns);
+        }
+        if one_time {
+            self.set_sequence(index, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
