@@ -2,4 +2,11 @@
 //!
 //! This is the only crate of the workspace that holds `unsafe`; each block says why it is sound.
 
+pub mod capture;
+pub mod clock;
+pub mod filter;
+pub mod links;
 pub mod namespace;
+pub mod process;
+pub mod raw;
+mod socket;

@@ -1,0 +1,129 @@
+//! The packet socket that knocks are heard with (`packet(7)`).
+
+#![allow(unsafe_code, reason = "sockaddr_ll and recvmmsg have no safe wrapper")]
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use socket2::SockRef;
+
+use crate::filter::{self, CAPTURE_LENGTH, Wanted};
+use crate::socket;
+
+/// How many packets are fetched with one system call.
+const BATCH: usize = 32;
+
+/// How many bytes of packets the kernel holds for us; it may grant less.
+const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// A packet as it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet<'a> {
+    /// The interface's index.
+    pub interface: u32,
+    /// What `bytes` begin with, an EtherType.
+    pub ether_type: u16,
+    /// The packet from its network header (or an inner VLAN tag) on, or its beginning.
+    pub bytes: &'a [u8],
+    /// How long it was on the wire, counted from where `bytes` begin.
+    pub wire_length: usize,
+}
+
+/// Hears what comes in on all interfaces of its network namespace and passes the kernel filter.
+///
+/// It is one cooked socket (`SOCK_DGRAM`), so that there are no link-layer types to know, and none that ends with an
+/// interface; which interfaces count is a matter of the filter.
+pub struct Capture {
+    socket: OwnedFd,
+    buffers: Box<[[u8; CAPTURE_LENGTH]; BATCH]>,
+}
+
+impl Capture {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_NET_RAW`.
+    pub fn open(wanted: &Wanted) -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        // Protocol 0: nothing comes in before the filter is there and the socket is bound.
+        let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)?;
+        socket::set_packet_option(socket.as_fd(), libc::PACKET_IGNORE_OUTGOING)?;
+        SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
+        let capture = Self { socket, buffers: Box::new([[0; CAPTURE_LENGTH]; BATCH]) };
+        capture.set_filter(wanted)?;
+        socket::bind_to_interface(capture.socket.as_fd(), 0)?;
+        Ok(capture)
+    }
+
+    /// Exchanges the filter; no packet is lost or let through in between.
+    ///
+    /// A filter may be too large for the kernel (`net.core.optmem_max`): then a coarser one takes its place.
+    ///
+    /// # Errors
+    /// Where the kernel takes not even the coarsest; the old filter stays.
+    pub fn set_filter(&self, wanted: &Wanted) -> io::Result<()> {
+        let mut ranges = filter::MAX_RANGES;
+        loop {
+            match SockRef::from(&self.socket).attach_filter(&filter::program(wanted, ranges)) {
+                Err(_) if ranges > 1 => ranges /= 2,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Hands over the packets that have come in, a batch of them at most, and says how many there were.
+    ///
+    /// # Errors
+    /// What `recvmmsg(2)` says; that nothing has come in is no error.
+    pub fn receive(&mut self, mut each: impl FnMut(&Packet<'_>)) -> io::Result<usize> {
+        // SAFETY: all zeros is a valid `sockaddr_ll`, `iovec` and `mmsghdr`: integers and null pointers.
+        let mut senders: [libc::sockaddr_ll; BATCH] = unsafe { mem::zeroed() };
+        // SAFETY: as above.
+        let mut parts: [libc::iovec; BATCH] = unsafe { mem::zeroed() };
+        // SAFETY: as above.
+        let mut messages: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
+        let slots = messages.iter_mut().zip(&mut parts).zip(&mut senders).zip(self.buffers.iter_mut());
+        for (((message, part), sender), buffer) in slots {
+            part.iov_base = buffer.as_mut_ptr().cast();
+            part.iov_len = buffer.len();
+            message.msg_hdr.msg_iov = part;
+            message.msg_hdr.msg_iovlen = 1;
+            message.msg_hdr.msg_name = (&raw mut *sender).cast();
+            message.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        }
+        // SAFETY: each message points to one buffer and one address of our own, alive and as long as it says, and
+        // there are `BATCH` messages.
+        let count = unsafe {
+            libc::recvmmsg(
+                self.socket.as_raw_fd(),
+                messages.as_mut_ptr(),
+                BATCH as libc::c_uint,
+                libc::MSG_TRUNC as _,
+                std::ptr::null_mut(),
+            )
+        };
+        let Ok(count) = usize::try_from(count) else {
+            let error = io::Error::last_os_error();
+            return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
+        };
+        for ((message, sender), buffer) in messages.iter().zip(&senders).zip(self.buffers.iter()).take(count)
+        {
+            let wire_length = message.msg_len as usize;
+            each(&Packet {
+                interface: u32::try_from(sender.sll_ifindex).unwrap_or_default(),
+                ether_type: u16::from_be(sender.sll_protocol),
+                bytes: buffer.get(..wire_length.min(CAPTURE_LENGTH)).unwrap_or_default(),
+                wire_length,
+            });
+        }
+        Ok(count)
+    }
+}
+
+impl AsFd for Capture {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,38 @@
+//! What packet sockets have in common.
+
+#![allow(unsafe_code, reason = "sockaddr_ll and packet options have no safe wrapper")]
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Every protocol, in network byte order, as a packet socket's address wants it.
+const ALL_PROTOCOLS: u16 = (libc::ETH_P_ALL as u16).to_be();
+
+/// Turns an on-off option of a packet socket on.
+pub(crate) fn set_packet_option(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = mem::size_of_val(&on) as libc::socklen_t;
+    // SAFETY: the value is an `int` that outlives the call, and the length is its own.
+    let done = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, (&raw const on).cast(), length)
+    };
+    check(done)
+}
+
+/// Lets a packet socket receive all protocols of the interface with this index; 0 is for all interfaces.
+pub(crate) fn bind_to_interface(socket: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    // SAFETY: all zeros is a valid `sockaddr_ll`: integers and an array of bytes.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as _;
+    address.sll_protocol = ALL_PROTOCOLS;
+    address.sll_ifindex = index as _;
+    let length = mem::size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the address outlives the call and the length is its own.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) })
+}
+
+/// A system call's result as an error where it is negative.
+pub(crate) fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,89 @@
+//! The programs that the tests run, and the Debian packages that they are in.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::cargo::succeed;
+
+/// A program, and its package.
+const TOOLS: [(&str, &str); 12] = [
+    ("knockd", "knockd"),
+    ("knock", "knockd"),
+    ("iptables", "iptables"),
+    ("nft", "nftables"),
+    ("nc.openbsd", "netcat-openbsd"),
+    ("telnet", "telnet"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("ip", "iproute2"),
+    ("tcpdump", "tcpdump"),
+    ("unshare", "util-linux"),
+    ("ps", "procps"),
+];
+
+/// What Debian asks before it starts the service of a package that it has just installed.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Makes sure that all of them are there: installs what is missing as root, or says how to.
+pub(crate) fn provide() -> io::Result<()> {
+    let missing = missing_packages();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !lab::is_root() {
+        let line = format!("apt-get install --no-install-recommends {}", missing.join(" "));
+        return Err(io::Error::other(format!("the tests need some programs; as root, type\n\n  {line}\n")));
+    }
+    install(&missing)
+}
+
+fn missing_packages() -> Vec<&'static str> {
+    let is_missing = |(program, _): &&(&str, &str)| !lab::has_tool(program);
+    let mut packages: Vec<_> = TOOLS.iter().filter(is_missing).map(|(_, package)| *package).collect();
+    packages.dedup();
+    packages
+}
+
+fn install(packages: &[&str]) -> io::Result<()> {
+    println!("Installing for the tests: {}", packages.join(" "));
+    let _services_stay_down = Policy::forbid_starting()?;
+    succeed(apt().arg("update"))?;
+    succeed(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
+}
+
+fn apt() -> Command {
+    let mut command = Command::new("apt-get");
+    command.arg("--quiet").env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+/// Keeps the SSH and knocking daemons from being started, and so from listening on this machine's own network, only
+/// because their programs are wanted. Removed on drop. A policy that is there already is left alone: it is the
+/// administrator's decision, and in containers says the same.
+struct Policy {
+    is_ours: bool,
+}
+
+impl Policy {
+    fn forbid_starting() -> io::Result<Self> {
+        if Path::new(POLICY).exists() {
+            return Ok(Self { is_ours: false });
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY)?;
+        let policy = Self { is_ours: true };
+        // 101: forbidden by policy.
+        file.write_all(b"#!/bin/sh\nexit 101\n")?;
+        Ok(policy)
+    }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        if self.is_ours && fs::remove_file(POLICY).is_err() {
+            eprintln!("xtask: please remove {POLICY}, which keeps services from starting");
+        }
+    }
+}
