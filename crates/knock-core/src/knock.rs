@@ -56,6 +56,11 @@ impl TcpFlags {
         Self(byte & 0x3f)
     }
 
+    /// The bits as they stand in the header.
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
     /// Whether every bit of `other` is set here.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -37,17 +37,29 @@ pub fn read(text: &str) -> (Vec<Unused>, Vec<BadLine>) {
         let indent = line.len() - line.trim_start().len();
         let content = &line[indent..];
         if !content.is_empty() && !content.starts_with('#') {
-            match Sequence::parse(content) {
+            let parsed = Sequence::parse(content).map_err(|fault| fault.shifted(indent));
+            match markable(line).and(parsed) {
                 Ok(sequence) => unused.push(Unused { sequence, offset }),
-                Err(fault) => bad.push(BadLine {
-                    line: offset..offset + line.len(),
-                    fault: fault.shifted(offset + indent),
-                }),
+                Err(fault) => {
+                    bad.push(BadLine { line: offset..offset + line.len(), fault: fault.shifted(offset) });
+                }
             }
         }
         offset += with_end.len();
     }
     (unused, bad)
+}
+
+/// Refuses a beginning of more than one byte, such as a no-break space or a byte order mark: the mark over its
+/// first byte would leave half a character, and the file would be text no more.
+fn markable(line: &str) -> Result<(), Fault> {
+    match line.chars().next() {
+        Some(first) if !first.is_ascii() => {
+            let found = format!("the line begins with U+{:04X}", u32::from(first));
+            Err(Fault::new(0..first.len_utf8(), found, "a digit, a plain space or #"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The byte that marks a line as used.
@@ -85,5 +97,15 @@ mod tests {
         assert_eq!(unused.len(), 2);
         assert_eq!(&text[bad[0].line.clone()], " 3,x");
         assert_eq!(&text[bad[0].fault.span.clone()], "x");
+    }
+
+    #[test]
+    fn a_line_whose_mark_would_break_a_character_is_bad() {
+        for first in ["\u{a0}", "\u{feff}"] {
+            let text = format!("1,2\n{first}3,4\n");
+            let (unused, bad) = read(&text);
+            assert_eq!((unused.len(), bad.len()), (1, 1), "{first:?}");
+            assert_eq!(&text[bad[0].fault.span.clone()], first);
+        }
     }
 }

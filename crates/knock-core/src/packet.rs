@@ -3,10 +3,7 @@
 //! Looks through VLAN tags (IEEE 802.1Q and 802.1ad), IPv4 options (RFC 791), IPv6 extension headers (RFC 8200)
 //! and into first fragments. Anything else, and anything whose lengths do not fit, is no knock.
 
-use std::net::IpAddr;
-
-use etherparse::{EtherType, Ipv6ExtensionSlice, LaxIpv4Slice, LaxIpv6Slice, LaxNetSlice, LaxSlicedPacket};
-use etherparse::{IpNumber, TcpSlice, UdpHeaderSlice, ip_number};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::knock::{Knock, Protocol, TcpFlags};
 use crate::sequence::Step;
@@ -24,89 +21,173 @@ pub struct Frame<'a> {
     pub loopback: bool,
 }
 
+/// How many VLAN tags are looked through.
+const MAX_TAGS: usize = 3;
+/// How many extension headers are looked through: more than any host sends.
+const MAX_EXTENSIONS: usize = 16;
+
 /// The knock that a frame is, if it is one.
 pub fn decode(frame: &Frame<'_>) -> Option<Knock> {
-    let sliced = LaxSlicedPacket::from_ether_type(EtherType(frame.ether_type), frame.bytes);
-    let network = network(&sliced, frame)?;
-    if !network.first_fragment || !may_send(network.source, frame.loopback) {
-        return None;
-    }
-    let transport = match network.protocol {
-        ip_number::TCP => tcp(network.payload),
-        ip_number::UDP => udp(network.payload, network.identification),
+    let (ether_type, skipped) = untag(frame)?;
+    let packet = Packet { bytes: frame.bytes.get(skipped..)?, wire: frame.wire_length.checked_sub(skipped)? };
+    let datagram = match ether_type {
+        ether_type::IPV4 => ipv4(packet),
+        ether_type::IPV6 => ipv6(packet),
         _ => None,
     }?;
-    Some(Knock {
-        source: network.source,
-        destination: network.destination,
+    let transport = match datagram.protocol {
+        protocol::TCP => tcp(datagram.payload),
+        protocol::UDP => udp(&datagram),
+        _ => None,
+    }?;
+    may_send(datagram.source, frame.loopback).then_some(Knock {
+        source: datagram.source,
+        destination: datagram.destination,
         step: transport.step,
         flags: transport.flags,
         fingerprint: transport.fingerprint,
     })
 }
 
-struct Network<'a> {
+/// EtherTypes, of the IEEE's registry.
+mod ether_type {
+    pub(super) const IPV4: u16 = 0x0800;
+    pub(super) const IPV6: u16 = 0x86dd;
+    pub(super) const CUSTOMER_TAG: u16 = 0x8100;
+    pub(super) const SERVICE_TAG: u16 = 0x88a8;
+    pub(super) const OLD_SERVICE_TAG: u16 = 0x9100;
+}
+
+/// Protocol and extension header numbers, of IANA's registry.
+mod protocol {
+    pub(super) const HOP_BY_HOP: u8 = 0;
+    pub(super) const TCP: u8 = 6;
+    pub(super) const UDP: u8 = 17;
+    pub(super) const ROUTING: u8 = 43;
+    pub(super) const FRAGMENT: u8 = 44;
+    pub(super) const AUTHENTICATION: u8 = 51;
+    pub(super) const DESTINATION_OPTIONS: u8 = 60;
+    pub(super) const MOBILITY: u8 = 135;
+    pub(super) const HOST_IDENTITY: u8 = 139;
+    pub(super) const SHIM6: u8 = 140;
+}
+
+/// What stands behind the VLAN tags, and how many bytes they take.
+fn untag(frame: &Frame<'_>) -> Option<(u16, usize)> {
+    let (mut ether_type, mut skipped) = (frame.ether_type, 0);
+    for _ in 0..=MAX_TAGS {
+        if !matches!(
+            ether_type,
+            ether_type::CUSTOMER_TAG | ether_type::SERVICE_TAG | ether_type::OLD_SERVICE_TAG
+        ) {
+            return Some((ether_type, skipped));
+        }
+        ether_type = u16_at(frame.bytes, skipped + 2)?;
+        skipped += 4;
+    }
+    None
+}
+
+/// A packet from its network header on, of which `bytes` may be but the beginning.
+#[derive(Clone, Copy)]
+struct Packet<'a> {
+    bytes: &'a [u8],
+    /// Its length on the wire.
+    wire: usize,
+}
+
+/// What a network header says, and what stands behind it: a transport header and at least some of its data.
+struct Datagram<'a> {
     source: IpAddr,
     destination: IpAddr,
-    protocol: IpNumber,
+    protocol: u8,
     /// IPv4's; IPv6 has none, so its payload length stands in.
     identification: u16,
-    first_fragment: bool,
     payload: &'a [u8],
+    /// How long the payload is, of which less may have been captured.
+    payload_length: usize,
+    fragment: bool,
 }
 
-fn network<'a>(sliced: &LaxSlicedPacket<'a>, frame: &Frame<'_>) -> Option<Network<'a>> {
-    // The kernel drops a packet whose version is not its EtherType's.
-    match (sliced.net.as_ref()?, sliced.ether_payload()?.ether_type) {
-        (LaxNetSlice::Ipv4(packet), EtherType::IPV4) => ipv4(packet, frame),
-        (LaxNetSlice::Ipv6(packet), EtherType::IPV6) => ipv6(packet, frame),
-        _ => None,
-    }
-}
-
-fn ipv4<'a>(packet: &LaxIpv4Slice<'a>, frame: &Frame<'_>) -> Option<Network<'a>> {
-    let header = packet.header();
-    let (total, own) = (usize::from(header.total_len()), header.slice().len());
-    if total < own || before(frame, header.slice()) + total > frame.wire_length {
+fn ipv4(packet: Packet<'_>) -> Option<Datagram<'_>> {
+    const SHORTEST: usize = 20;
+    const MORE_FRAGMENTS: u16 = 0x2000;
+    const FRAGMENT_OFFSET: u16 = 0x1fff;
+    let first = *packet.bytes.first()?;
+    let header = usize::from(first & 0x0f) * 4;
+    let total = usize::from(u16_at(packet.bytes, 2)?);
+    let fragment = u16_at(packet.bytes, 6)?;
+    let fits = first >> 4 == 4 && header >= SHORTEST && header <= total && total <= packet.wire;
+    if !fits || fragment & FRAGMENT_OFFSET != 0 {
         return None;
     }
-    let payload = packet.payload();
-    // An authentication header would have to be verified first: what stands behind it does not count.
-    Some(Network {
-        source: header.source_addr().into(),
-        destination: header.destination_addr().into(),
-        protocol: header.protocol(),
-        identification: header.identification(),
-        first_fragment: header.fragments_offset().value() == 0,
-        payload: payload.payload,
+    Some(Datagram {
+        source: Ipv4Addr::from(array_at(packet.bytes, 12)?).into(),
+        destination: Ipv4Addr::from(array_at(packet.bytes, 16)?).into(),
+        protocol: *packet.bytes.get(9)?,
+        identification: u16_at(packet.bytes, 4)?,
+        payload: packet.bytes.get(header..total.min(packet.bytes.len()))?,
+        payload_length: total - header,
+        fragment: fragment & MORE_FRAGMENTS != 0,
     })
 }
 
-fn ipv6<'a>(packet: &LaxIpv6Slice<'a>, frame: &Frame<'_>) -> Option<Network<'a>> {
-    let header = packet.header();
-    let length = header.payload_length();
-    let total = header.slice().len() + usize::from(length);
-    if before(frame, header.slice()) + total > frame.wire_length {
+fn ipv6(packet: Packet<'_>) -> Option<Datagram<'_>> {
+    const HEADER: usize = 40;
+    let payload_length = u16_at(packet.bytes, 4)?;
+    let total = HEADER + usize::from(payload_length);
+    if packet.bytes.first()? >> 4 != 6 || total > packet.wire {
         return None;
     }
-    let later_fragment = packet.extensions().clone().into_iter().any(|extension| {
-        matches!(extension, Ipv6ExtensionSlice::Fragment(fragment) if fragment.fragment_offset().value() != 0)
-    });
-    let payload = packet.payload();
-    Some(Network {
-        source: header.source_addr().into(),
-        destination: header.destination_addr().into(),
-        protocol: payload.ip_number,
-        identification: length,
-        // A length of zero is a jumbogram (RFC 2675) or nothing at all.
-        first_fragment: length != 0 && !later_fragment,
-        payload: payload.payload,
+    let captured = packet.bytes.get(HEADER..total.min(packet.bytes.len()))?;
+    let chain = extension_headers(*packet.bytes.get(6)?, captured)?;
+    Some(Datagram {
+        source: Ipv6Addr::from(array_at(packet.bytes, 8)?).into(),
+        destination: Ipv6Addr::from(array_at(packet.bytes, 24)?).into(),
+        protocol: chain.protocol,
+        identification: payload_length,
+        payload: captured.get(chain.length..)?,
+        // A length of zero is a jumbogram (RFC 2675) or nothing at all: either way no room for a transport header.
+        payload_length: usize::from(payload_length).checked_sub(chain.length)?,
+        fragment: chain.fragment,
     })
 }
 
-/// How many bytes of the frame stand before `header`, which is a part of it: its VLAN tags.
-fn before(frame: &Frame<'_>, header: &[u8]) -> usize {
-    (header.as_ptr() as usize).saturating_sub(frame.bytes.as_ptr() as usize)
+struct Chain {
+    /// What the last extension header says comes next.
+    protocol: u8,
+    /// How many bytes the extension headers take.
+    length: usize,
+    fragment: bool,
+}
+
+/// Follows extension headers to the transport header; not into later fragments, which have none.
+fn extension_headers(first: u8, bytes: &[u8]) -> Option<Chain> {
+    let mut chain = Chain { protocol: first, length: 0, fragment: false };
+    for _ in 0..=MAX_EXTENSIONS {
+        let header = bytes.get(chain.length..)?;
+        let length_field = || header.get(1).copied().map(usize::from);
+        chain.length += match chain.protocol {
+            protocol::HOP_BY_HOP
+            | protocol::ROUTING
+            | protocol::DESTINATION_OPTIONS
+            | protocol::MOBILITY
+            | protocol::HOST_IDENTITY
+            | protocol::SHIM6 => (length_field()? + 1) * 8,
+            protocol::AUTHENTICATION => (length_field()? + 2) * 4,
+            protocol::FRAGMENT => {
+                let offset_and_more = u16_at(header, 2)?;
+                if offset_and_more & 0xfff8 != 0 {
+                    return None;
+                }
+                chain.fragment |= offset_and_more & 1 != 0;
+                8
+            }
+            _ => return Some(chain),
+        };
+        chain.protocol = *header.first()?;
+    }
+    None
 }
 
 struct Transport {
@@ -115,34 +196,45 @@ struct Transport {
     fingerprint: u64,
 }
 
-fn tcp(payload: &[u8]) -> Option<Transport> {
-    /// Where the control bits stand in the header.
-    const CONTROL_BITS: usize = 13;
-    let header = TcpSlice::from_slice(payload).ok()?;
+fn tcp(segment: &[u8]) -> Option<Transport> {
+    const SHORTEST: usize = 20;
+    let header = usize::from(*segment.get(12)? >> 4) * 4;
+    if header < SHORTEST || header > segment.len() {
+        return None;
+    }
+    let sequence_number = u32::from_be_bytes(array_at(segment, 4)?);
     Some(Transport {
-        step: step(header.destination_port(), Protocol::Tcp)?,
-        flags: TcpFlags::from_header_byte(*payload.get(CONTROL_BITS)?),
-        fingerprint: u64::from(header.source_port()) << 32 | u64::from(header.sequence_number()),
+        step: step(u16_at(segment, 2)?, Protocol::Tcp)?,
+        flags: TcpFlags::from_header_byte(*segment.get(13)?),
+        fingerprint: u64::from(u16_at(segment, 0)?) << 32 | u64::from(sequence_number),
     })
 }
 
-fn udp(payload: &[u8], identification: u16) -> Option<Transport> {
-    const HEADER: u16 = 8;
-    let header = UdpHeaderSlice::from_slice(payload).ok()?;
-    if header.length() < HEADER {
+fn udp(datagram: &Datagram<'_>) -> Option<Transport> {
+    const HEADER: usize = 8;
+    let bytes = datagram.payload;
+    let length = usize::from(u16_at(bytes, 4)?);
+    if length < HEADER || (length > datagram.payload_length && !datagram.fragment) {
         return None;
     }
+    let same = u64::from(datagram.identification) << 16 | u64::from(u16_at(bytes, 6)?);
     Some(Transport {
-        step: step(header.destination_port(), Protocol::Udp)?,
+        step: step(u16_at(bytes, 2)?, Protocol::Udp)?,
         flags: TcpFlags::default(),
-        fingerprint: u64::from(header.source_port()) << 32
-            | u64::from(identification) << 16
-            | u64::from(header.checksum()),
+        fingerprint: u64::from(u16_at(bytes, 0)?) << 32 | same,
     })
 }
 
 fn step(port: u16, protocol: Protocol) -> Option<Step> {
     (port != 0).then_some(Step { port, protocol })
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    array_at(bytes, at).map(u16::from_be_bytes)
+}
+
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
 }
 
 /// Whether an answer to this source could ever reach it (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5):

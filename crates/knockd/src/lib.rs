@@ -1,1 +1,35 @@
-//! todo
+//! The port-knock daemon.
+//!
+//! ```text
+//! capture ─► reading (decode, tracker) ─► openings ─► acting (doorkeeper) ─► commands
+//!                                                          └─► one-time files
+//! ```
+//!
+//! The reading half meets strangers' bytes. The acting half believes it nothing but "this door, this address", and
+//! checks both. They share nothing; what passes between them are [`reading::Report`] one way and sequences the other.
+
+mod acting;
+mod check;
+mod cli;
+mod commands;
+mod configuration;
+mod daemon;
+mod log;
+mod lookup;
+mod one_time;
+mod pid_file;
+mod reading;
+mod signals;
+mod syslog;
+mod watched;
+
+use std::process::ExitCode;
+
+/// Runs the daemon, or what else the command line asks for.
+pub fn run() -> ExitCode {
+    let arguments = match cli::parse() {
+        Ok(arguments) => arguments,
+        Err(exit) => return exit,
+    };
+    if arguments.check { check::run(&arguments) } else { daemon::run(&arguments) }
+}

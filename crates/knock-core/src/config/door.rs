@@ -51,8 +51,19 @@ pub struct Door {
     pub target: Option<IpAddr>,
     /// What runs for a source.
     pub commands: Commands,
-    /// Where in the file the start commands stand.
-    pub start_spans: Vec<Range<usize>>,
+    /// Where in the file `Start_Command` stands.
+    pub start_span: Option<Range<usize>>,
+    /// Where in the file `Start_Command_6` stands.
+    pub start_6_span: Option<Range<usize>>,
+}
+
+impl Door {
+    /// The start commands as they are written, with their places in the file.
+    pub fn start_commands(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+        let commands =
+            [(&self.commands.start, &self.start_span), (&self.commands.start_6, &self.start_6_span)];
+        commands.into_iter().filter_map(|(command, span)| Some((command.as_deref()?, span.clone()?)))
+    }
 }
 
 /// Where a door's sequence comes from.
@@ -104,7 +115,8 @@ pub(super) struct Draft {
     flags: FlagRule,
     target: Option<IpAddr>,
     commands: Commands,
-    start_spans: Vec<Range<usize>>,
+    start_span: Option<Range<usize>>,
+    start_6_span: Option<Range<usize>>,
     /// The directives seen so far.
     seen: Vec<&'static str>,
     /// Some directive was refused: what is missing may be what was meant by it.
@@ -122,7 +134,8 @@ impl Draft {
             flags: FlagRule::default(),
             target: None,
             commands: Commands { timeout: CMD_TIMEOUT, ..Commands::default() },
-            start_spans: Vec::new(),
+            start_span: None,
+            start_6_span: None,
             seen: Vec::new(),
             faulty: false,
         }
@@ -165,11 +178,11 @@ impl Draft {
             name::TCP_FLAGS => self.flags = value::flags(&tidied(value, diagnostics))?,
             name::TARGET => self.target = Some(value::address(value)?),
             name::START_COMMAND => {
-                self.start_spans.push(value.span());
+                self.start_span = Some(value.span());
                 self.commands.start = Some(value.text.to_owned());
             }
             name::START_COMMAND_6 => {
-                self.start_spans.push(value.span());
+                self.start_6_span = Some(value.span());
                 self.commands.start_6 = Some(value.text.to_owned());
             }
             name::STOP_COMMAND => self.commands.stop = Some(value.text.to_owned()),
@@ -195,7 +208,8 @@ impl Draft {
             flags: self.flags,
             target: self.target,
             commands: self.commands,
-            start_spans: self.start_spans,
+            start_span: self.start_span,
+            start_6_span: self.start_6_span,
         })
     }
 }

@@ -1,4 +1,4 @@
-use etherparse::{Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, UdpHeader};
+use etherparse::{IpNumber, Ipv4Header, Ipv6Header, PacketBuilder, TcpHeader, UdpHeader, ip_number};
 use proptest::prelude::*;
 
 use super::*;
@@ -102,6 +102,20 @@ fn looks_behind_ipv6_extension_headers() {
 }
 
 #[test]
+fn a_chain_of_extension_headers_without_an_end_is_no_knock() {
+    let link = extension(ip_number::IPV6_DEST_OPTIONS, [0, 1, 4, 0, 0, 0, 0]);
+    for links in [MAX_EXTENSIONS + 1, 1000] {
+        assert_eq!(decode_bytes(IPV6, &ipv6(ip_number::IPV6_DEST_OPTIONS, &link.repeat(links))), None);
+    }
+    // A length beyond the packet, and one beyond what was captured of it.
+    let lying = extension(ip_number::TCP, [255, 1, 4, 0, 0, 0, 0]);
+    assert_eq!(
+        decode_bytes(IPV6, &ipv6(ip_number::IPV6_ROUTE_HEADER, &[lying, tcp_bytes(&syn(7142))].concat())),
+        None
+    );
+}
+
+#[test]
 fn first_fragments_count_and_later_ones_do_not() {
     let fragment = |offset: u16| {
         ipv4(ip_number::UDP, &udp_bytes(8319, b"12345678"), |header| {
@@ -201,5 +215,30 @@ proptest! {
         }
         let wire_length = bytes.len() + extra;
         let _ = decode(&Frame { ether_type, bytes: &bytes, wire_length, loopback: false });
+    }
+
+    /// Where an independent parser finds a whole packet without a fault, both see the same.
+    #[test]
+    fn agrees_with_another_parser(
+        source in any::<u32>(), port in 1_u16.., source_port in any::<u16>(), sequence in any::<u32>(),
+        udp in any::<bool>(), payload in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let builder = PacketBuilder::ipv4(source.to_be_bytes(), [192, 0, 2, 1], 64);
+        let mut bytes = Vec::new();
+        if udp {
+            builder.udp(source_port, port).write(&mut bytes, &payload).unwrap();
+        } else {
+            builder.tcp(source_port, port, sequence, 1024).syn().write(&mut bytes, &payload).unwrap();
+        }
+        let parsed = etherparse::SlicedPacket::from_ip(&bytes).unwrap();
+        let expected = match parsed.transport.unwrap() {
+            etherparse::TransportSlice::Tcp(tcp) => (tcp.destination_port(), Protocol::Tcp),
+            etherparse::TransportSlice::Udp(udp) => (udp.destination_port(), Protocol::Udp),
+            other => panic!("{other:?}"),
+        };
+        let address = std::net::Ipv4Addr::from(source);
+        let is_host = !address.is_multicast() && !address.is_broadcast() && !address.is_loopback() && address.octets()[0] != 0;
+        let found = decode_bytes(IPV4, &bytes).map(|knock| (knock.step.port, knock.step.protocol));
+        prop_assert_eq!(found, is_host.then_some(expected));
     }
 }

@@ -1,0 +1,89 @@
+//! `--check`: everything there is to say about the configuration, without opening anything.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::{Command, ExitCode};
+
+use knock_core::config::advice::{AppendedRule, appended_rules, futile_append, on_append};
+use knock_core::config::{Config, Diagnostic, Severity};
+
+use crate::cli::Arguments;
+use crate::configuration::{self, Loaded};
+
+/// Prints all errors and warnings; succeeds where the configuration can be used.
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let loaded = match std::env::current_dir().map_err(|error| format!("the working directory: {error}")) {
+        Ok(base) => configuration::load(arguments, &base),
+        Err(error) => Err(error),
+    };
+    match loaded {
+        Ok(mut loaded) => {
+            let rules = loaded.config.as_ref().map(on_appended_rules).unwrap_or_default();
+            let source = loaded.source.clone();
+            loaded.remarks.extend(rules.into_iter().map(|diagnostic| (source.clone(), diagnostic)));
+            print_all(&loaded);
+            summary(&loaded)
+        }
+        Err(error) => {
+            eprintln!("knockd: error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Shows the remarks with the lines that they are about, on standard error.
+pub(crate) fn print_all(loaded: &Loaded) {
+    let mut error_output = std::io::stderr().lock();
+    let colour = error_output.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    for (source, diagnostic) in &loaded.remarks {
+        // Whoever closed standard error does not want to read it.
+        let _ = writeln!(error_output, "{}\n", source.snippet(diagnostic, colour));
+    }
+}
+
+fn summary(loaded: &Loaded) -> ExitCode {
+    let count = |severity| loaded.remarks.iter().filter(|(_, remark)| remark.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let doors = loaded.config.as_ref().map_or(0, |config| config.doors.len());
+    let verdict = if errors == 0 {
+        format!("can be used, with {}", number(doors, "door"))
+    } else {
+        "cannot be used".into()
+    };
+    println!(
+        "{}: {verdict}: {}, {}",
+        loaded.source.name,
+        number(errors, "error"),
+        number(warnings, "warning")
+    );
+    if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn number(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What can be said of `iptables -A` in start commands, by the chains as they are now.
+fn on_appended_rules(config: &Config) -> Vec<Diagnostic> {
+    let mut listings = HashMap::new();
+    let mut diagnostics = Vec::new();
+    for door in &config.doors {
+        for (command, span) in door.start_commands() {
+            for rule in appended_rules(command) {
+                let key = (rule.program.clone(), rule.table.clone(), rule.chain.clone());
+                let listing = listings.entry(key).or_insert_with(|| list(&rule));
+                if let Some(reason) = listing.as_ref().and_then(|listing| futile_append(&rule.chain, listing))
+                {
+                    diagnostics.push(on_append(&rule, span.start, &reason));
+                }
+            }
+        }
+    }
+    diagnostics
+}
+
+/// What the chain holds, where the program can be asked.
+fn list(rule: &AppendedRule) -> Option<String> {
+    let output = Command::new(&rule.program).args(["-t", &rule.table, "-S", &rule.chain]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,91 @@
+//! The command line: knockd 0.8's, and `--check`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use knock_core::config::Interfaces;
+
+/// Opens doors for those who knock the right ports in the right order.
+#[derive(Debug, Parser)]
+#[command(
+    name = "knockd",
+    version = concat!(env!("CARGO_PKG_VERSION"), " (toctoc)"),
+    infer_long_args = true,
+    args_override_self = true,
+    after_help = "The configuration is explained in knockd.conf(5); knockd(1) has the rest."
+)]
+pub(crate) struct Arguments {
+    /// Interfaces to listen on: a name, a list, a pattern such as 'wg*', or any
+    #[arg(short, long, value_name = "IF", value_parser = interfaces)]
+    pub(crate) interface: Option<Interfaces>,
+    /// Go to the background
+    #[arg(short, long)]
+    pub(crate) daemon: bool,
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/knockd.conf")]
+    pub(crate) config: PathBuf,
+    /// Tell on standard output how each packet was taken
+    #[arg(short = 'D', long)]
+    pub(crate) debug: bool,
+    /// Look up the names of knockers for the log (they learn of it: see SECURITY NOTES)
+    #[arg(short, long)]
+    pub(crate) lookup: bool,
+    /// The process id's file, written with -d [default: /var/run/knockd.pid]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) pidfile: Option<PathBuf>,
+    /// A log file; the configuration's LogFile goes before it
+    #[arg(short = 'g', long, value_name = "FILE")]
+    pub(crate) logfile: Option<PathBuf>,
+    /// Copy the log to standard output
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Pass over IPv6
+    #[arg(short = '4', long = "only-ip-v4")]
+    pub(crate) only_ip_v4: bool,
+    /// Check the configuration file, tell every error and warning, and exit: 0 if it can be used, 1 if not
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Taken for the sake of knockd 0.8.2, without effect.
+    #[arg(short, long, hide = true)]
+    save_mem: bool,
+    /// What knockd would have passed over in silence.
+    #[arg(hide = true)]
+    surplus: Vec<String>,
+}
+
+fn interfaces(text: &str) -> Result<Interfaces, String> {
+    Interfaces::parse(text).map_err(|fault| fault.to_string())
+}
+
+/// The arguments, or what to exit with when they are help, version or wrong.
+pub(crate) fn parse() -> Result<Arguments, ExitCode> {
+    let arguments = Arguments::try_parse().map_err(|error| {
+        // What cannot be printed has nobody who reads it.
+        let _ = error.print();
+        if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    })?;
+    for argument in &arguments.surplus {
+        eprintln!("knockd: warning: \"{argument}\" is no option and is passed over");
+    }
+    Ok(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_what_knockd_takes() {
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
+        let line = "knockd -dvl4 -i eth0 --conf=/x -p /y -D --logf /z -s -i wg0 extra";
+        let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+        assert!(arguments.daemon && arguments.verbose && arguments.lookup && arguments.only_ip_v4);
+        assert!(arguments.debug && !arguments.check);
+        assert_eq!(arguments.interface, Interfaces::parse("wg0").ok());
+        assert_eq!(arguments.config, PathBuf::from("/x"));
+        assert_eq!((arguments.pidfile, arguments.logfile), (Some("/y".into()), Some("/z".into())));
+        assert_eq!(arguments.surplus, ["extra"]);
+    }
+}

@@ -1,0 +1,168 @@
+//! Runs commands and brings their output into the log.
+
+use std::io::{self, PipeReader, Read as _};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use knock_core::doorkeeper::{Job, JobId};
+use knock_linux::process::detach_from_us;
+use rustix::fs::{OFlags, fcntl_setfl};
+
+use crate::log::Log;
+
+/// The longest line of output that is logged, in bytes; longer ones are broken.
+const MAX_LINE: usize = 1024;
+/// How much of a command's output is logged, in bytes.
+const MAX_OUTPUT: usize = 64 * 1024;
+/// How many pipes are kept that commands have left open behind them.
+const MAX_LEFT_OPEN: usize = 128;
+
+/// The commands that run, and the output that still comes.
+#[derive(Default)]
+pub(crate) struct Runner {
+    running: Vec<(JobId, String, Child)>,
+    outputs: Vec<Output>,
+}
+
+/// What a command and all that it started write.
+struct Output {
+    door: String,
+    pipe: PipeReader,
+    line: Vec<u8>,
+    logged: usize,
+}
+
+impl Runner {
+    /// Starts a command; whether it could be.
+    pub(crate) fn run(&mut self, job: Job, log: &mut Log) -> bool {
+        let door = job.door.name.clone();
+        log.say(&format!("{door}: running command: {}", job.command));
+        match start(&job) {
+            Ok((child, pipe)) => {
+                self.outputs.push(Output { door: door.clone(), pipe, line: Vec::new(), logged: 0 });
+                self.running.push((job.id, door, child));
+                true
+            }
+            Err(error) => {
+                log.complain(&format!("{door}: error: command could not be started: {error}"));
+                false
+            }
+        }
+    }
+
+    /// The commands that have ended since the last call.
+    pub(crate) fn reap(&mut self, log: &mut Log) -> Vec<JobId> {
+        let mut ended = Vec::new();
+        self.running.retain_mut(|(job, door, child)| match child.try_wait() {
+            Ok(None) => true,
+            Ok(Some(status)) => {
+                ended.push((*job, door.clone(), Some(status)));
+                false
+            }
+            // Somebody else waited for it: it has ended.
+            Err(_) => {
+                ended.push((*job, door.clone(), None));
+                false
+            }
+        });
+        if !ended.is_empty() {
+            self.collect(log);
+        }
+        for (_, door, status) in &ended {
+            if let Some(told) = status.and_then(unsuccessful) {
+                log.say(&format!("{door}: {told}"));
+            }
+        }
+        while self.outputs.len() > self.running.len() + MAX_LEFT_OPEN {
+            self.outputs.remove(0);
+        }
+        ended.into_iter().map(|(job, ..)| job).collect()
+    }
+
+    /// Logs what commands have written.
+    pub(crate) fn collect(&mut self, log: &mut Log) {
+        self.outputs.retain_mut(|output| output.collect(log));
+    }
+
+    /// What becomes readable when a command has written something.
+    pub(crate) fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.outputs.iter().map(|output| output.pipe.as_fd())
+    }
+}
+
+fn start(job: &Job) -> io::Result<(Child, PipeReader)> {
+    let (read, write) = io::pipe()?;
+    fcntl_setfl(&read, OFlags::NONBLOCK)?;
+    let family = match job.address {
+        IpAddr::V4(_) => "4",
+        IpAddr::V6(_) => "6",
+    };
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", &job.command])
+        .env("KNOCK_IP", job.address.to_string())
+        .env("KNOCK_DOOR", &job.door.name)
+        .env("KNOCK_FAMILY", family)
+        .env("KNOCK_USER", "")
+        .stdin(Stdio::null())
+        .stdout(write.try_clone()?)
+        .stderr(write);
+    let child = detach_from_us(&mut command).spawn()?;
+    Ok((child, read))
+}
+
+fn unsuccessful(status: ExitStatus) -> Option<String> {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => None,
+        (Some(code), _) => Some(format!("command returned non-zero status code ({code})")),
+        (None, Some(signal)) => Some(format!("command was ended by signal {signal}")),
+        (None, None) => Some(format!("command ended: {status}")),
+    }
+}
+
+impl Output {
+    /// Logs what is there; whether more may come.
+    fn collect(&mut self, log: &mut Log) -> bool {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.pipe.read(&mut buffer) {
+                Ok(0) => {
+                    self.end_line(log);
+                    return false;
+                }
+                Ok(count) => self.take(buffer.get(..count).unwrap_or_default(), log),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8], log: &mut Log) {
+        for byte in bytes {
+            if *byte == b'\n' {
+                self.end_line(log);
+            } else {
+                self.line.push(*byte);
+                if self.line.len() >= MAX_LINE {
+                    self.end_line(log);
+                }
+            }
+        }
+    }
+
+    fn end_line(&mut self, log: &mut Log) {
+        let line = std::mem::take(&mut self.line);
+        if line.is_empty() || self.logged > MAX_OUTPUT {
+            return;
+        }
+        self.logged += line.len();
+        let text = if self.logged > MAX_OUTPUT {
+            "… (the rest is left out)".into()
+        } else {
+            String::from_utf8_lossy(&line)
+        };
+        log.say(&format!("{}: output: {text}", self.door));
+    }
+}

@@ -1,0 +1,122 @@
+//! The configuration file, and what it and the command line come to together.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use knock_core::config::{self, Config, Diagnostic, Door, Interfaces, SequenceSource, Severity, Source};
+use knock_core::sequence::Sequence;
+
+use crate::cli::Arguments;
+use crate::one_time::{self, OneTimeFile};
+
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 16 << 20;
+
+const DEFAULT_PID_FILE: &str = "/var/run/knockd.pid";
+
+/// What the daemon goes by.
+pub(crate) struct Settings {
+    pub(crate) interfaces: Interfaces,
+    pub(crate) log_file: Option<PathBuf>,
+    pub(crate) pid_file: PathBuf,
+    pub(crate) use_syslog: bool,
+    pub(crate) doors: Vec<ReadyDoor>,
+}
+
+/// A door whose sequence is at hand.
+pub(crate) struct ReadyDoor {
+    pub(crate) door: Door,
+    /// `None` where all one-time sequences are used up.
+    pub(crate) sequence: Option<Sequence>,
+    pub(crate) one_time: Option<OneTimeFile>,
+}
+
+/// A diagnostic with the file that it is about.
+pub(crate) type Remark = (Source, Diagnostic);
+
+/// What came out of reading the files.
+pub(crate) struct Loaded {
+    /// Absent where something is wrong.
+    pub(crate) settings: Option<Settings>,
+    pub(crate) config: Option<Config>,
+    pub(crate) source: Source,
+    pub(crate) remarks: Vec<Remark>,
+}
+
+/// Reads the configuration and the files that it names.
+///
+/// # Errors
+/// Where the file itself cannot be read; the message names it.
+pub(crate) fn load(arguments: &Arguments, base: &Path) -> Result<Loaded, String> {
+    let name = arguments.config.display().to_string();
+    let bytes = read(&base.join(&arguments.config)).map_err(|error| format!("{name}: {error}"))?;
+    let parsed = config::parse(&name, &bytes);
+    let with_source = |diagnostic| (parsed.source.clone(), diagnostic);
+    let mut remarks: Vec<Remark> = parsed.diagnostics.into_iter().map(with_source).collect();
+    let settings = parsed.config.clone().and_then(|config| {
+        let doors = ready_doors(config.doors, &parsed.source, base, &mut remarks);
+        let failed = remarks.iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error);
+        (!failed).then(|| settings(arguments, config.options, doors, base))
+    });
+    Ok(Loaded { settings, config: parsed.config, source: parsed.source, remarks })
+}
+
+/// The file's beginning; what is longer than [`MAX_FILE`] is an error.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(io::Error::other(format!("larger than {MAX_FILE} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn settings(arguments: &Arguments, options: config::Options, doors: Vec<ReadyDoor>, base: &Path) -> Settings {
+    let absolute = |path: &PathBuf| base.join(path);
+    Settings {
+        interfaces: arguments.interface.clone().or(options.interfaces).unwrap_or_default(),
+        log_file: options.log_file.as_ref().or(arguments.logfile.as_ref()).map(absolute),
+        pid_file: options
+            .pid_file
+            .as_ref()
+            .or(arguments.pidfile.as_ref())
+            .map_or_else(|| DEFAULT_PID_FILE.into(), absolute),
+        use_syslog: options.use_syslog,
+        doors,
+    }
+}
+
+fn ready_doors(doors: Vec<Door>, source: &Source, base: &Path, remarks: &mut Vec<Remark>) -> Vec<ReadyDoor> {
+    let ready = doors.into_iter().map(|door| match &door.sequence {
+        SequenceSource::Fixed(sequence) => {
+            ReadyDoor { sequence: Some(sequence.clone()), one_time: None, door }
+        }
+        SequenceSource::OneTime(path) => {
+            let mut file = OneTimeFile::new(base.join(path));
+            let sequence = match file.load() {
+                Ok(loaded) => {
+                    remarks.extend(loaded.remarks);
+                    loaded.sequence
+                }
+                Err(error) => {
+                    let found = format!("{}: {error}", path.display());
+                    let diagnostic = Diagnostic::error(
+                        door.sequence_span.clone(),
+                        found,
+                        "a file of sequences that can be read",
+                    );
+                    remarks.push((source.clone(), diagnostic));
+                    None
+                }
+            };
+            ReadyDoor { sequence, one_time: Some(file), door }
+        }
+    });
+    ready.collect()
+}
+
+/// What is logged when a door has no sequence left.
+pub(crate) fn used_up(door: &Door) -> String {
+    one_time::used_up(&door.key.name)
+}

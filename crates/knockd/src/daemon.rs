@@ -1,0 +1,352 @@
+//! The daemon itself: start, event loop, reload and end.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use knock_core::config::Severity;
+use knock_core::time::Timestamp;
+use knock_core::tracker::{DoorIndex, Event};
+use knock_linux::clock::{self, Alarm};
+use knock_linux::links::{self, Links};
+use knock_linux::process::into_background;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::acting::{Acting, NextSequence};
+use crate::check;
+use crate::cli::Arguments;
+use crate::configuration::{self, Loaded, Settings};
+use crate::log::Log;
+use crate::pid_file::PidFile;
+use crate::reading::{Reading, Report};
+use crate::signals::{Request, Signals};
+use crate::watched::Watched;
+
+/// How long the end waits for stop commands.
+const PATIENCE_AT_END: Duration = Duration::from_secs(10);
+/// How long changes of links are let gather before they are looked at.
+const LINKS_SETTLE: Duration = Duration::from_millis(50);
+
+/// Runs until a signal ends it, or an error.
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    match Daemon::start(arguments).and_then(Daemon::run) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("knockd: error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Daemon<'a> {
+    arguments: &'a Arguments,
+    /// Where relative names of files begin, also after the daemon has gone to `/`.
+    base: PathBuf,
+    log: Log,
+    links: Links,
+    links_due: Option<Timestamp>,
+    reading: Reading,
+    acting: Acting,
+    signals: Signals,
+    alarm: Alarm,
+    /// Where the daemon is to end: with this status, and at the latest then.
+    ending: Option<(u8, Timestamp)>,
+    pid_file: Option<PidFile>,
+}
+
+impl<'a> Daemon<'a> {
+    fn start(arguments: &'a Arguments) -> Result<Self, String> {
+        let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let loaded = configuration::load(arguments, &base)?;
+        let Loaded { settings: Some(settings), remarks, .. } = loaded else {
+            check::print_all(&loaded);
+            return Err(format!("{} cannot be used", loaded.source.name));
+        };
+        // Threads and open files come after the fork.
+        let background = arguments.daemon.then(into_background).transpose().map_err(say("fork"))?;
+        let mut log = Log::new(arguments.verbose, arguments.debug, arguments.lookup);
+        log.open(&settings);
+        let signals = Signals::receive().map_err(say("signals"))?;
+        let links = Links::open().map_err(say("rtnetlink"))?;
+        let watched = Watched::new(settings.interfaces.clone(), &links::read().map_err(say("rtnetlink"))?);
+        let reading = Reading::new(&settings.doors, watched, arguments.only_ip_v4).map_err(cannot_listen)?;
+        for (source, remark) in &remarks {
+            log.record(&source.line(remark));
+        }
+        let pid_file = arguments.daemon.then(|| write_pid_file(&settings, &mut log)).flatten();
+        let acting = Acting::new(settings.doors, &mut log);
+        let alarm = Alarm::new().map_err(say("timerfd"))?;
+        let mut daemon = Self {
+            arguments,
+            base,
+            log,
+            links,
+            links_due: None,
+            reading,
+            acting,
+            signals,
+            alarm,
+            ending: None,
+            pid_file,
+        };
+        daemon.announce();
+        if let Some(background) = background {
+            background.ready().map_err(say("going to the background"))?;
+            daemon.log.foreground = false;
+        }
+        Ok(daemon)
+    }
+
+    fn announce(&mut self) {
+        let names = self.reading.watched().names();
+        self.log.print(&format!("listening on {names}..."));
+        self.log.record(&format!("starting up, listening on {names}"));
+        for trouble in self.reading.watched().troubles() {
+            self.log.complain(&format!("warning: {trouble}"));
+        }
+    }
+
+    fn run(mut self) -> Result<u8, String> {
+        loop {
+            self.alarm.set(self.next_deadline()).map_err(say("timerfd"))?;
+            let ready = self.wait().map_err(say("poll"))?;
+            let now = clock::now();
+            if ready.packets && self.ending.is_none() {
+                self.receive(now)?;
+            }
+            if ready.alarm {
+                self.alarm.acknowledge();
+            }
+            self.handle_timers(now)?;
+            if ready.links && self.links.changed() {
+                self.links_due.get_or_insert(now + LINKS_SETTLE);
+            }
+            if ready.output {
+                self.acting.runner.collect(&mut self.log);
+            }
+            if ready.names {
+                self.log.release();
+            }
+            if ready.signals {
+                self.handle_signals(now);
+            }
+            if let Some((status, latest)) = self.ending
+                && (!self.acting.owes() || latest <= now)
+            {
+                self.finish();
+                return Ok(status);
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        let deadlines = [
+            self.reading.next_deadline().filter(|_| self.ending.is_none()),
+            self.acting.next_deadline(),
+            self.links_due,
+            self.log.lookup().and_then(|lookup| lookup.next_deadline()),
+            self.ending.map(|(_, latest)| latest),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&self) -> io::Result<Ready> {
+        const FIXED: usize = 4;
+        let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(FIXED + 1);
+        fds.extend(
+            [&self.reading.as_fd(), &self.alarm.as_fd(), &self.links.as_fd(), &self.signals.as_fd()]
+                .map(|fd| readable(*fd)),
+        );
+        fds.extend(self.log.lookup().and_then(|lookup| lookup.bell()).map(readable));
+        let outputs = fds.len();
+        fds.extend(self.acting.runner.pipes().map(readable));
+        match poll(&mut fds, None) {
+            Err(error) if error != rustix::io::Errno::INTR => return Err(error.into()),
+            _ => {}
+        }
+        let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let at = |index: usize| fds.get(index).is_some_and(is_ready);
+        Ok(Ready {
+            packets: at(0),
+            alarm: at(1),
+            links: at(2),
+            signals: at(3),
+            names: fds.get(FIXED..outputs).is_some_and(|fds| fds.iter().any(is_ready)),
+            output: fds.get(outputs..).is_some_and(|fds| fds.iter().any(is_ready)),
+        })
+    }
+
+    fn receive(&mut self, now: Timestamp) -> Result<(), String> {
+        let mut reports = Vec::new();
+        let log = &self.log;
+        let outcome = self.reading.receive(now, &mut reports, |packet| log.debug(|| packet));
+        self.handle(reports, now)?;
+        outcome.or_else(|error| {
+            self.log.complain(&format!("error: listening failed, trying anew: {error}"));
+            self.reading.reopen().map_err(cannot_listen)
+        })
+    }
+
+    fn handle_timers(&mut self, now: Timestamp) -> Result<(), String> {
+        let mut reports = Vec::new();
+        if self.ending.is_none() {
+            self.reading.handle_timer(now, &mut reports);
+        }
+        self.handle(reports, now)?;
+        self.acting.handle_timer(now, &mut self.log);
+        self.log.release();
+        if self.links_due.is_some_and(|due| due <= now) {
+            self.links_due = None;
+            self.follow_links().map_err(say("following the interfaces"))?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, reports: Vec<Report>, now: Timestamp) -> Result<(), String> {
+        for report in reports {
+            self.tell(&report);
+            let Event::Opening { door, source } = report else { continue };
+            if let Some(NextSequence(next)) = self.acting.open(door, source, now, &mut self.log) {
+                self.reading.set_sequence(door, next).map_err(say("the filter"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, report: &Report) {
+        let name = |door: DoorIndex| self.acting.name(door);
+        match *report {
+            Event::Stage { door, source, stage } => {
+                let message = format!("{}: Stage {stage}", name(door));
+                self.log.say_of(source, &message);
+            }
+            Event::Opening { door, source } => {
+                let message = format!("{}: OPEN SESAME", name(door));
+                self.log.say_of(source, &message);
+            }
+            Event::TimedOut { door, source, stage } => {
+                let message = format!("{}: sequence timeout (stage {stage})", name(door));
+                self.log.say_of(source, &message);
+            }
+            Event::Spoiled { door, source, stage, hit, .. } => {
+                self.log.debug(|| format!("{source}: {}: {hit} is wrong behind stage {stage}", name(door)));
+            }
+            Event::CoolingDown { door, source } => {
+                self.log.debug(|| format!("{source}: {}: passed over, cooling down", name(door)));
+            }
+            Event::Crowded { door, source } => {
+                self.log.debug(|| format!("{source}: {}: dropped, too many attempts", name(door)));
+            }
+        }
+    }
+
+    /// Looks at the interfaces as they are now.
+    fn follow_links(&mut self) -> io::Result<()> {
+        let before = self.reading.watched();
+        let now = before.updated(&links::read()?);
+        let changes = now.changes(before);
+        for change in &changes {
+            self.log.complain(change);
+        }
+        self.reading.watch(now)
+    }
+
+    fn handle_signals(&mut self, now: Timestamp) {
+        for request in self.signals.pending() {
+            match (request, self.ending) {
+                (Request::Reap, _) => self.acting.reap(now, &mut self.log),
+                (Request::Reload, None) => self.reload(),
+                (Request::Reload, Some(_)) => {}
+                (Request::End(status), None) => {
+                    self.ending = Some((status, now + PATIENCE_AT_END));
+                    self.log.say("waiting for child processes...");
+                    self.acting.shut_down(now, &mut self.log);
+                }
+                (Request::End(status), Some(_)) => self.ending = Some((status, now)),
+            }
+        }
+    }
+
+    /// Reads the configuration anew. Where it cannot be used, all stays as it is.
+    fn reload(&mut self) {
+        let name = self.arguments.config.display().to_string();
+        self.log.say(&format!("re-reading config file: {name}"));
+        let loaded = match configuration::load(self.arguments, &self.base) {
+            Ok(loaded) => loaded,
+            Err(error) => return self.keep(&[format!("error: {error}")]),
+        };
+        let lines = |severity| {
+            let remarks = loaded.remarks.iter().filter(move |(_, remark)| remark.severity == severity);
+            remarks.map(|(source, remark)| source.line(remark)).collect::<Vec<_>>()
+        };
+        let Some(settings) = loaded.settings else { return self.keep(&lines(Severity::Error)) };
+        let warnings = lines(Severity::Warning);
+        self.log.say(&format!(
+            "closing and re-opening log file: {}",
+            settings.log_file.as_ref().map_or_else(String::new, |path| path.display().to_string())
+        ));
+        self.log.open(&settings);
+        for warning in warnings {
+            self.log.record(&warning);
+        }
+        if let Err(error) = self.apply(settings) {
+            self.log.complain(&format!("error: the new configuration is not fully in force: {error}"));
+        }
+    }
+
+    fn keep(&mut self, errors: &[String]) {
+        for error in errors {
+            self.log.complain(error);
+        }
+        self.log.complain("the new configuration cannot be used: the old one stays in force");
+    }
+
+    fn apply(&mut self, settings: Settings) -> io::Result<()> {
+        let watched = Watched::new(settings.interfaces, &links::read()?);
+        self.reading.reconfigure(&settings.doors)?;
+        self.reading.watch(watched)?;
+        self.acting.reconfigure(settings.doors, &mut self.log);
+        Ok(())
+    }
+
+    fn finish(&mut self) {
+        self.acting.runner.collect(&mut self.log);
+        self.acting.tell_owed(&mut self.log);
+        self.log.print("closing...");
+        self.log.record("shutting down");
+        self.pid_file = None;
+    }
+}
+
+/// What there is to do.
+struct Ready {
+    packets: bool,
+    alarm: bool,
+    links: bool,
+    signals: bool,
+    names: bool,
+    output: bool,
+}
+
+fn write_pid_file(settings: &Settings, log: &mut Log) -> Option<PidFile> {
+    let written = PidFile::write(settings.pid_file.clone());
+    let path = settings.pid_file.display();
+    written.map_err(|error| log.complain(&format!("could not create pid file {path}: {error}"))).ok()
+}
+
+fn cannot_listen(error: io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "cannot listen: knockd must be started by root or have the capability CAP_NET_RAW".into()
+        }
+        _ => format!("cannot listen: {error}"),
+    }
+}
+
+fn say(what: &str) -> impl Fn(io::Error) -> String + '_ {
+    move |error| format!("{what}: {error}")
+}

@@ -1,0 +1,122 @@
+//! `-l`: the names of knockers, looked up beside the daemon's work.
+//!
+//! Lines about a knocker wait a little for the name. What has to be done for a knock never does.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use knock_core::time::Timestamp;
+use knock_linux::clock;
+
+use crate::log::Line;
+
+/// A host's name, where it has one.
+pub(crate) type Name = Option<String>;
+
+/// How long a line waits for a name.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many look-ups may wait; beyond that nobody is looked up.
+const QUEUE: usize = 256;
+/// How many lines may wait for a name.
+const MAX_HELD: usize = 1024;
+/// How many names are remembered.
+const REMEMBERED: usize = 4096;
+
+/// Looks names up in threads of its own and holds the lines that wait for them.
+pub(crate) struct Lookup {
+    questions: SyncSender<IpAddr>,
+    answers: Receiver<(IpAddr, Name)>,
+    /// Becomes readable with each answer.
+    bell: Option<UnixDatagram>,
+    names: HashMap<IpAddr, Name>,
+    held: VecDeque<(Line, Timestamp)>,
+}
+
+impl Lookup {
+    pub(crate) fn new() -> Self {
+        let (questions, asked) = sync_channel::<IpAddr>(QUEUE);
+        let (answer, answers) = sync_channel(QUEUE);
+        let (bell, ring) = match UnixDatagram::pair() {
+            Ok((bell, ring)) => (Some(bell), Some(ring)),
+            Err(_) => (None, None),
+        };
+        if let Some(bell) = &bell {
+            // Where this fails, reading it would wait: then it is not read.
+            let _ = bell.set_nonblocking(true);
+        }
+        thread::spawn(move || {
+            for address in asked {
+                let name = dns_lookup::lookup_addr(&address).ok();
+                let name = name.filter(|name| *name != address.to_string());
+                if answer.send((address, name)).is_err() {
+                    return;
+                }
+                if let Some(ring) = &ring {
+                    // A full socket rings already.
+                    let _ = ring.send(&[1]);
+                }
+            }
+        });
+        Self { questions, answers, bell, names: HashMap::new(), held: VecDeque::new() }
+    }
+
+    /// Keeps a line until its knocker's name is known.
+    pub(crate) fn hold(&mut self, line: Line) {
+        let asked = self.names.contains_key(&line.source)
+            || self.held.iter().any(|(held, _)| held.source == line.source);
+        if !asked && self.questions.try_send(line.source).is_err() {
+            self.remember(line.source, None);
+        }
+        // Under a flood nobody waits.
+        let patience = if self.held.len() < MAX_HELD { PATIENCE } else { Duration::ZERO };
+        self.held.push_back((line, clock::now() + patience));
+    }
+
+    /// The next line in order, if its knocker's name is known or was waited for long enough.
+    pub(crate) fn next_known(&mut self) -> Option<(Line, Name)> {
+        self.listen();
+        let (line, deadline) = self.held.front()?;
+        if !self.names.contains_key(&line.source) && clock::now() < *deadline {
+            return None;
+        }
+        self.next_anyway()
+    }
+
+    /// The next line in order.
+    pub(crate) fn next_anyway(&mut self) -> Option<(Line, Name)> {
+        let (line, _) = self.held.pop_front()?;
+        let name = self.names.get(&line.source).cloned().flatten();
+        Some((line, name))
+    }
+
+    /// When the next line is written in any case.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        self.held.front().map(|(_, deadline)| *deadline)
+    }
+
+    /// What becomes readable when a name was found.
+    pub(crate) fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.bell.as_ref().map(AsFd::as_fd)
+    }
+
+    fn listen(&mut self) {
+        if let Some(bell) = &self.bell {
+            while bell.recv(&mut [0]).is_ok() {}
+        }
+        while let Ok((address, name)) = self.answers.try_recv() {
+            self.remember(address, name);
+        }
+    }
+
+    fn remember(&mut self, address: IpAddr, name: Name) {
+        if self.names.len() >= REMEMBERED {
+            self.names.clear();
+        }
+        self.names.insert(address, name);
+    }
+}

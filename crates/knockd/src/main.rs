@@ -1,0 +1,5 @@
+//! The daemon's entry point.
+
+fn main() -> std::process::ExitCode {
+    knockd::run()
+}

@@ -1,0 +1,185 @@
+//! Which of the machine's interfaces are listened on, and at which addresses.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+
+use knock_core::config::Interfaces;
+use knock_linux::links::Link;
+
+/// The interfaces that are listened on, as they are now.
+#[derive(Default)]
+pub(crate) struct Watched {
+    wanted: Interfaces,
+    by_index: BTreeMap<u32, Link>,
+    /// All addresses that can be knocked at without a `Target`.
+    addresses: HashSet<IpAddr>,
+}
+
+impl Watched {
+    pub(crate) fn new(wanted: Interfaces, links: &[Link]) -> Self {
+        let is_wanted = |link: &&Link| wanted.matches(&link.name, link.default_route);
+        let by_index: BTreeMap<_, _> =
+            links.iter().filter(is_wanted).map(|link| (link.index, link.clone())).collect();
+        let counts = |link: &&Link| {
+            by_index.contains_key(&link.index)
+                || link.vlan_of.is_some_and(|parent| by_index.contains_key(&parent))
+                || by_index.values().any(|port| port.master == Some(link.index))
+        };
+        let addresses = links.iter().filter(counts).flat_map(|link| &link.addresses);
+        let addresses = addresses.map(|(address, _)| *address).collect();
+        Self { wanted, by_index, addresses }
+    }
+
+    /// The same wish on the links as they are now.
+    pub(crate) fn updated(&self, links: &[Link]) -> Self {
+        Self::new(self.wanted.clone(), links)
+    }
+
+    /// For the kernel filter: the interfaces' indexes, `None` for all.
+    pub(crate) fn indexes(&self) -> Option<BTreeSet<u32>> {
+        (self.wanted != Interfaces::Any).then(|| self.by_index.keys().copied().collect())
+    }
+
+    /// Whether this interface is listened on.
+    pub(crate) fn hears(&self, index: u32) -> bool {
+        self.wanted == Interfaces::Any || self.by_index.contains_key(&index)
+    }
+
+    /// Whether this is the loopback interface.
+    pub(crate) fn is_loopback(&self, index: u32) -> bool {
+        self.by_index.get(&index).is_some_and(|link| link.loopback)
+    }
+
+    /// Whether an address is one that can be knocked at without a `Target`. All of 127.0.0.0/8 is the loopback
+    /// interface's.
+    pub(crate) fn is_local(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+            || (matches!(address, IpAddr::V4(address) if address.is_loopback())
+                && self.by_index.values().any(|link| link.loopback))
+    }
+
+    /// What is listened on, for people.
+    pub(crate) fn names(&self) -> String {
+        match &self.wanted {
+            Interfaces::Default if !self.by_index.is_empty() => {
+                let names: Vec<_> = self.by_index.values().map(|link| link.name.as_str()).collect();
+                names.join(", ")
+            }
+            wanted => wanted.to_string(),
+        }
+    }
+
+    /// What keeps this from hearing anything.
+    pub(crate) fn troubles(&self) -> Vec<String> {
+        let is_there = |name: &str| self.by_index.values().any(|link| link.name == name);
+        let missing = self.wanted.literal_names().filter(|name| !is_there(name));
+        let missing = missing.map(|name| format!("{name}: no such interface yet, waiting for it"));
+        let nothing = (self.by_index.is_empty() && self.wanted.literal_names().next().is_none())
+            .then(|| format!("no interface fits {} yet, waiting for one", self.wanted));
+        let states = self.by_index.values().filter(|link| !link.loopback).filter_map(|link| {
+            let trouble = match (link.up, self.wanted == Interfaces::Any) {
+                (_, true) => return None,
+                (false, _) => "the interface is down",
+                (true, _) if self.addresses.is_empty() => "no address to knock at yet, waiting for one",
+                _ => return None,
+            };
+            Some(format!("{}: {trouble}", link.name))
+        });
+        missing.chain(nothing).chain(states).collect()
+    }
+
+    /// What has changed since `before`, for the log.
+    pub(crate) fn changes(&self, before: &Self) -> Vec<String> {
+        let mut told = Vec::new();
+        for link in before.by_index.values().filter(|link| !self.by_index.contains_key(&link.index)) {
+            told.push(format!("{}: the interface is gone, waiting for it", link.name));
+        }
+        for (index, link) in &self.by_index {
+            match before.by_index.get(index) {
+                None => told.push(format!("{}: the interface is there, listening", link.name)),
+                Some(old) => told.extend(changes_of(old, link)),
+            }
+        }
+        told
+    }
+}
+
+fn changes_of(old: &Link, new: &Link) -> Vec<String> {
+    let name = &new.name;
+    let mut told = Vec::new();
+    if old.name != *name {
+        told.push(format!("{name}: the interface was {} before", old.name));
+    }
+    if old.up != new.up {
+        told.push(format!("{name}: the interface is {}", if new.up { "up" } else { "down" }));
+    }
+    let gone = old.addresses.difference(&new.addresses);
+    told.extend(gone.map(|(address, _)| format!("{name}: the address {address} is gone")));
+    let come = new.addresses.difference(&old.addresses);
+    told.extend(come.map(|(address, _)| format!("{name}: the address {address} is there")));
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str, addresses: &[&str]) -> Link {
+        let addresses = addresses.iter().map(|address| (address.parse().unwrap(), 24)).collect();
+        Link { index, name: name.into(), up: true, addresses, ..Link::default() }
+    }
+
+    fn watch(wanted: &str, links: &[Link]) -> Watched {
+        Watched::new(Interfaces::parse(wanted).unwrap(), links)
+    }
+
+    fn at(address: &str) -> IpAddr {
+        address.parse().unwrap()
+    }
+
+    #[test]
+    fn addresses_of_a_bridge_count_on_its_ports_and_those_of_vlans_on_their_parent() {
+        let links = [
+            Link { master: Some(3), ..link(1, "eth0", &["192.0.2.1"]) },
+            link(2, "eth1", &["192.0.2.2"]),
+            link(3, "br0", &["192.0.2.3"]),
+            Link { vlan_of: Some(1), ..link(4, "eth0.5", &["192.0.2.4"]) },
+        ];
+        let watched = watch("eth0", &links);
+        for (address, expected) in
+            [("192.0.2.1", true), ("192.0.2.2", false), ("192.0.2.3", true), ("192.0.2.4", true)]
+        {
+            assert_eq!(watched.is_local(at(address)), expected, "{address}");
+        }
+        assert_eq!(watched.indexes(), Some(BTreeSet::from([1])));
+        assert!(watched.hears(1) && !watched.hears(2));
+    }
+
+    #[test]
+    fn all_of_the_loopback_net_is_local() {
+        let links =
+            [Link { loopback: true, ..link(1, "lo", &["127.0.0.1"]) }, link(2, "eth0", &["192.0.2.1"])];
+        assert!(watch("lo", &links).is_local(at("127.0.0.53")));
+        assert!(!watch("eth0", &links).is_local(at("127.0.0.53")));
+        assert_eq!(watch("any", &links).indexes(), None);
+    }
+
+    #[test]
+    fn tells_what_is_missing_and_what_changes() {
+        let nothing = watch("eth0,wg*", &[]);
+        assert_eq!(nothing.troubles(), ["eth0: no such interface yet, waiting for it"]);
+        assert_eq!(watch("wg*", &[]).troubles(), ["no interface fits wg* yet, waiting for one"]);
+        let there = nothing.updated(&[link(7, "eth0", &[])]);
+        assert_eq!(there.changes(&nothing), ["eth0: the interface is there, listening"]);
+        assert_eq!(there.troubles(), ["eth0: no address to knock at yet, waiting for one"]);
+        let addressed = there.updated(&[link(7, "eth0", &["192.0.2.1"])]);
+        assert_eq!(addressed.changes(&there), ["eth0: the address 192.0.2.1 is there"]);
+        assert_eq!(addressed.troubles(), [""; 0]);
+        let down = there.updated(&[Link { up: false, ..link(7, "eth0", &[]) }]);
+        assert_eq!(
+            down.changes(&addressed),
+            ["eth0: the interface is down", "eth0: the address 192.0.2.1 is gone"]
+        );
+        assert_eq!(nothing.changes(&down), ["eth0: the interface is gone, waiting for it"]);
+    }
+}

@@ -1,0 +1,249 @@
+//! One case against one program.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lab::{Lab, Process, Sender, Signal, TempDir};
+
+use crate::case::{Case, Ends, Ready, SENTINEL_PORT, Source, Step, Target};
+use crate::outcome::{self, Outcome};
+
+/// The names of the files in a run's directory.
+pub(crate) const CONFIG: &str = "knockd.conf";
+pub(crate) const LOG: &str = "knockd.log";
+pub(crate) const STDOUT: &str = "stdout";
+pub(crate) const STDERR: &str = "stderr";
+pub(crate) const PID: &str = "knockd.pid";
+/// Where the commands of a case write.
+pub(crate) const RAN: &str = "ran";
+
+/// How long anything may take that ought to happen at once, on a machine with a lot to do.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long commands whose start was logged may take to write what they write.
+const SETTLE: Duration = Duration::from_secs(2);
+/// How often a condition is looked at.
+const PACE: Duration = Duration::from_millis(10);
+/// The client's further addresses.
+const ADDRESSES: &str = "addr add 10.9.2.2/16 dev eth0
+addr add 10.9.2.3/16 dev eth0
+addr add 10.9.2.4/16 dev eth0
+addr add 10.9.2.9/16 dev eth0
+addr add fd09::2:2/64 dev eth0 nodad";
+
+/// Runs `case` with `program` and tells what came of it.
+pub(crate) fn run(case: &Case, program: &Path) -> io::Result<Outcome> {
+    let mut run = Run::start(case, program)?;
+    if run.is_ready()? {
+        for step in &case.steps {
+            if !run.step(step)? {
+                break;
+            }
+        }
+    }
+    run.settle();
+    run.outcome()
+}
+
+struct Run<'a> {
+    case: &'a Case,
+    process: Process,
+    lab: Lab,
+    // Last: the directory goes after the process.
+    directory: TempDir,
+}
+
+impl<'a> Run<'a> {
+    fn start(case: &'a Case, program: &Path) -> io::Result<Self> {
+        let lab = Lab::pair()?;
+        lab.client().ip(ADDRESSES)?;
+        let directory = TempDir::new()?;
+        for (name, text) in &case.files {
+            directory.write(name, filled(text.as_bytes(), directory.path()))?;
+        }
+        if let Some(config) = &case.config {
+            directory.write(CONFIG, filled(config, directory.path()))?;
+        }
+        if let Some(script) = case.before {
+            lab.server().sh(script)?;
+        }
+        let mut command = command(case, program, &directory)?;
+        let process = lab.server().spawn(&mut command)?;
+        Ok(Self { case, process, lab, directory })
+    }
+
+    /// Whether the steps can begin.
+    fn is_ready(&mut self) -> io::Result<bool> {
+        match self.case.ready {
+            Ready::Ended => {
+                self.until("the process ends or listens", |run| run.count("listening on") > 0)?;
+            }
+            Ready::Listening => {
+                self.until("the daemon listens", |run| run.count("listening on") > 0)?;
+            }
+            Ready::Daemon => {
+                self.process.wait_exit(PATIENCE)?;
+                let listens = || self.count("starting up") > 0 && self.daemon().is_some();
+                lab::wait_until("the daemon listens in the background", PATIENCE, listens)
+                    .map_err(|error| self.explained(&error))?;
+            }
+        }
+        Ok(self.is_alive()?)
+    }
+
+    /// Does a step; false when the daemon has ended before it was done.
+    fn step(&mut self, step: &Step) -> io::Result<bool> {
+        match step {
+            Step::Knock { from, to, ports } => self.knock(*from, *to, ports)?,
+            Step::Frames(frames) => {
+                let sender = Sender::open(self.lab.client(), "eth0", self.lab.server(), "eth0")?;
+                frames(&Ends(&self.lab)).iter().try_for_each(|frame| sender.send(frame))?;
+            }
+            Step::Line { part, times } => {
+                let what = format!("{times} log lines with {part:?}");
+                return self.until(&what, |run| run.count(part) >= *times);
+            }
+            Step::Ran { part, times } => {
+                let what = format!("{times} times {part:?} from commands");
+                return self
+                    .until(&what, |run| run.directory.read(RAN).matches(part.as_str()).count() >= *times);
+            }
+            Step::File { name, part } => {
+                let what = format!("{part:?} in {name}");
+                return self.until(&what, |run| run.directory.read(name).contains(part.as_str()));
+            }
+            Step::Pause(time) => thread::sleep(*time),
+            Step::Signal(signal) => self.signal(*signal)?,
+            Step::Config(text) => {
+                self.directory.write(CONFIG, filled(text, self.directory.path()))?;
+            }
+            Step::Shell(script) => {
+                self.lab.server().sh(&script.replace("{dir}", &self.directory.path().to_string_lossy()))?;
+            }
+            Step::Sentinel => {
+                let before = self.count("sentinel: OPEN SESAME");
+                self.knock(Source::SENTINEL, Target::V4, SENTINEL_PORT)?;
+                return self.until("the sentinel's door", |run| run.count("sentinel: OPEN SESAME") > before);
+            }
+            Step::Exit => {
+                self.process.wait_exit(PATIENCE).map_err(|error| self.explained(&error))?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn knock(&self, from: Source, to: Target, ports: &str) -> io::Result<()> {
+        let to = to.address(self.lab.server());
+        let from = from.address(self.lab.client(), to);
+        self.lab.client().knock_from(Some(from), to, ports, Duration::ZERO)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        match (self.case.ready, self.daemon()) {
+            (Ready::Daemon, Some(daemon)) => Ok(rustix::process::kill_process(daemon, signal)?),
+            _ => self.process.signal(signal),
+        }
+    }
+
+    /// Waits until `condition` holds; false when the daemon has ended without.
+    fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) -> io::Result<bool> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Before the condition: the last words of a daemon that ends count.
+            let alive = self.is_alive()?;
+            if condition(self) {
+                return Ok(true);
+            }
+            if !alive {
+                return Ok(false);
+            }
+            if Instant::now() >= deadline {
+                let error =
+                    io::Error::new(io::ErrorKind::TimedOut, format!("not within {PATIENCE:?}: {what}"));
+                return Err(self.explained(&error));
+            }
+            thread::sleep(PACE);
+        }
+    }
+
+    fn is_alive(&mut self) -> io::Result<bool> {
+        Ok(match self.case.ready {
+            Ready::Daemon => self.daemon().is_some(),
+            _ => self.process.exited()?.is_none(),
+        })
+    }
+
+    /// The daemon in the background, while it runs.
+    fn daemon(&self) -> Option<rustix::process::Pid> {
+        let id = self.directory.read(PID).trim().parse().ok()?;
+        let pid = rustix::process::Pid::from_raw(id)?;
+        rustix::process::test_kill_process(pid).is_ok().then_some(pid)
+    }
+
+    /// How many lines there are with `part`, in the log, or on standard output where there is no log.
+    fn count(&self, part: &str) -> usize {
+        let log = self.directory.read(LOG);
+        let text = if log.is_empty() { self.directory.read(STDOUT) } else { log };
+        text.lines().filter(|line| line.contains(part)).count()
+    }
+
+    /// Waits until each command whose start was logged has written its line.
+    fn settle(&self) {
+        let done = || {
+            let started = self.directory.read(LOG).lines().filter(|line| writes(line)).count();
+            self.directory.read(RAN).lines().count() >= started
+        };
+        // A command may fail to write: that is then part of the outcome.
+        let _ = lab::wait_until("commands write", SETTLE, done);
+    }
+
+    fn outcome(mut self) -> io::Result<Outcome> {
+        let status = self.process.exited()?;
+        let daemon = self.daemon();
+        let outcome = outcome::of(self.case, &self.directory, status, daemon.is_some());
+        if let Some(daemon) = daemon.filter(|_| self.case.ready == Ready::Daemon) {
+            let _ = rustix::process::kill_process(daemon, Signal::TERM);
+        }
+        self.process.signal(Signal::TERM).or_else(ignore_ended)?;
+        Ok(outcome)
+    }
+
+    fn explained(&self, error: &io::Error) -> io::Error {
+        let files =
+            [LOG, STDOUT, STDERR, RAN].map(|name| format!("--- {name}\n{}", self.directory.read(name)));
+        io::Error::new(error.kind(), format!("{error}\n{}", files.concat()))
+    }
+}
+
+fn ignore_ended(error: io::Error) -> io::Result<()> {
+    if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) { Ok(()) } else { Err(error) }
+}
+
+/// Whether a line tells that a command starts which writes a line to the common file.
+fn writes(line: &str) -> bool {
+    line.contains("running command") && line.contains("/ran")
+}
+
+fn command(case: &Case, program: &Path, directory: &TempDir) -> io::Result<Command> {
+    let path = directory.path();
+    let mut command = Command::new(program);
+    command.current_dir(path).stdin(Stdio::null());
+    command.stdout(File::create(path.join(STDOUT))?).stderr(File::create(path.join(STDERR))?);
+    command.args(case.arguments.iter().map(|argument| argument.replace("{dir}", &path.to_string_lossy())));
+    Ok(command)
+}
+
+fn filled(text: &[u8], directory: &Path) -> Vec<u8> {
+    const PLACE: &[u8] = b"{dir}";
+    let name = directory.as_os_str().as_encoded_bytes();
+    let mut filled = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.windows(PLACE.len()).position(|part| part == PLACE) {
+        filled.extend([&rest[..at], name].concat());
+        rest = &rest[at + PLACE.len()..];
+    }
+    [filled, rest.to_vec()].concat()
+}
