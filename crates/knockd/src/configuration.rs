@@ -50,7 +50,9 @@ pub(crate) struct Loaded {
 /// Where the file itself cannot be read; the message names it.
 pub(crate) fn load(arguments: &Arguments, base: &Path) -> Result<Loaded, String> {
     let name = arguments.config.display().to_string();
-    let bytes = read(&base.join(&arguments.config)).map_err(|error| format!("{name}: {error}"))?;
+    let bytes = read(&base.join(&arguments.config)).map_err(|error| {
+        format!("{name}: {}; expected a configuration file (-c names another one)", reason(&error))
+    })?;
     let parsed = config::parse(&name, &bytes);
     let with_source = |diagnostic| (parsed.source.clone(), diagnostic);
     let mut remarks: Vec<Remark> = parsed.diagnostics.into_iter().map(with_source).collect();
@@ -70,6 +72,16 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("larger than {MAX_FILE} bytes")));
     }
     Ok(bytes)
+}
+
+/// What went wrong with a file, in words.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::IsADirectory => "this is a directory".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        _ => error.to_string(),
+    }
 }
 
 fn settings(arguments: &Arguments, options: config::Options, doors: Vec<ReadyDoor>, base: &Path) -> Settings {
@@ -100,7 +112,7 @@ fn ready_doors(doors: Vec<Door>, source: &Source, base: &Path, remarks: &mut Vec
                     loaded.sequence
                 }
                 Err(error) => {
-                    let found = format!("{}: {error}", path.display());
+                    let found = format!("{}: {}", path.display(), reason(&error));
                     let diagnostic = Diagnostic::error(
                         door.sequence_span.clone(),
                         found,

@@ -26,8 +26,12 @@ use crate::watched::Watched;
 
 /// How long the end waits for stop commands.
 const PATIENCE_AT_END: Duration = Duration::from_secs(10);
+/// The exit status after an error.
+const FAILURE: u8 = 1;
 /// How long changes of links are let gather before they are looked at.
 const LINKS_SETTLE: Duration = Duration::from_millis(50);
+/// How long after a failure the links are looked at again.
+const LINKS_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until a signal ends it, or an error.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
@@ -108,37 +112,60 @@ impl<'a> Daemon<'a> {
         }
     }
 
+    /// Runs to the end; tells the exit status.
     fn run(mut self) -> Result<u8, String> {
         loop {
-            self.alarm.set(self.next_deadline()).map_err(say("timerfd"))?;
-            let ready = self.wait().map_err(say("poll"))?;
-            let now = clock::now();
-            if ready.packets && self.ending.is_none() {
-                self.receive(now)?;
-            }
-            if ready.alarm {
-                self.alarm.acknowledge();
-            }
-            self.handle_timers(now)?;
-            if ready.links && self.links.changed() {
-                self.links_due.get_or_insert(now + LINKS_SETTLE);
-            }
-            if ready.output {
-                self.acting.runner.collect(&mut self.log);
-            }
-            if ready.names {
-                self.log.release();
-            }
-            if ready.signals {
-                self.handle_signals(now);
+            if let Err(error) = self.turn() {
+                self.give_up(&error);
             }
             if let Some((status, latest)) = self.ending
-                && (!self.acting.owes() || latest <= now)
+                && (!self.acting.owes() || latest <= clock::now())
             {
                 self.finish();
                 return Ok(status);
             }
         }
+    }
+
+    /// Waits for something to do, and does it.
+    fn turn(&mut self) -> Result<(), String> {
+        self.alarm.set(self.next_deadline()).map_err(say("timerfd"))?;
+        let ready = self.wait().map_err(say("poll"))?;
+        let now = clock::now();
+        if ready.output {
+            self.acting.runner.collect(&mut self.log);
+        }
+        if ready.signals {
+            self.handle_signals(now);
+        }
+        if ready.alarm {
+            self.alarm.acknowledge();
+        }
+        if ready.links && self.links.changed() {
+            self.links_due.get_or_insert(now + LINKS_SETTLE);
+        }
+        if ready.packets && self.ending.is_none() {
+            self.receive(now)?;
+        }
+        self.handle_timers(now)
+    }
+
+    /// Ends because of an error, but not without closing what is open.
+    fn give_up(&mut self, error: &str) {
+        let now = clock::now();
+        match self.ending {
+            None => {
+                self.log.complain(&format!("error: {error}"));
+                self.end(FAILURE, now);
+            }
+            Some((status, _)) => self.ending = Some((status, now)),
+        }
+    }
+
+    fn end(&mut self, status: u8, now: Timestamp) {
+        self.ending = Some((status, now + PATIENCE_AT_END));
+        self.log.say("waiting for child processes...");
+        self.acting.shut_down(now, &mut self.log);
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
@@ -201,7 +228,12 @@ impl<'a> Daemon<'a> {
         self.log.release();
         if self.links_due.is_some_and(|due| due <= now) {
             self.links_due = None;
-            self.follow_links().map_err(say("following the interfaces"))?;
+            if let Err(error) = self.follow_links() {
+                self.log.complain(&format!(
+                    "warning: the interfaces could not be looked at, trying anew: {error}"
+                ));
+                self.links_due = Some(now + LINKS_RETRY);
+            }
         }
         Ok(())
     }
@@ -261,11 +293,7 @@ impl<'a> Daemon<'a> {
                 (Request::Reap, _) => self.acting.reap(now, &mut self.log),
                 (Request::Reload, None) => self.reload(),
                 (Request::Reload, Some(_)) => {}
-                (Request::End(status), None) => {
-                    self.ending = Some((status, now + PATIENCE_AT_END));
-                    self.log.say("waiting for child processes...");
-                    self.acting.shut_down(now, &mut self.log);
-                }
+                (Request::End(status), None) => self.end(status, now),
                 (Request::End(status), Some(_)) => self.ending = Some((status, now)),
             }
         }

@@ -141,17 +141,23 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.split_whitespace().map(move |word| (word.as_ptr() as usize - base, word))
 }
 
-/// Why a rule at a chain's end is never reached or changes nothing, where that is so.
-///
-/// `listing` is what `iptables -S CHAIN` prints.
-pub fn futile_append(chain: &str, listing: &str) -> Option<String> {
-    let policy = format!("-P {chain} ");
+/// Why a rule at a chain's end changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Futility {
+    /// This rule before it decides for every packet.
+    LastRule(String),
+    /// The chain's policy accepts what comes as far.
+    Policy,
+}
+
+/// Whether a rule appended to the chain would change nothing, by what `iptables -S CHAIN` prints.
+pub fn futile_append(chain: &str, listing: &str) -> Option<Futility> {
     let last = listing.lines().rfind(|line| line.starts_with("-A "));
     if let Some(last) = last.filter(|line| decides_all(chain, line)) {
-        return Some(format!("the last rule of {chain} is \"{last}\""));
+        return Some(Futility::LastRule(last.to_owned()));
     }
-    let accepts = listing.lines().any(|line| line.strip_prefix(&policy) == Some("ACCEPT"));
-    accepts.then(|| format!("{chain} accepts by its policy whatever no rule drops"))
+    let accepts = listing.lines().any(|line| line == format!("-P {chain} ACCEPT"));
+    accepts.then_some(Futility::Policy)
 }
 
 /// Whether an unconditional rule ends the chain for every packet.
@@ -160,11 +166,20 @@ fn decides_all(chain: &str, rule: &str) -> bool {
     matches!(rest.split_whitespace().next(), Some("DROP" | "REJECT" | "ACCEPT"))
 }
 
-/// The warning about an appended rule whose command begins at `start`, for the `reason` of [`futile_append`].
-pub fn on_append(rule: &AppendedRule, start: usize, reason: &str) -> Diagnostic {
-    let span = start + rule.flag.start..start + rule.flag.end;
-    let found = format!("{} -A appends behind what already decides: {reason}", rule.program);
-    Diagnostic::warning(span, found, format!("insert at the chain's beginning: -I {}", rule.chain))
+/// The warning about an appended rule of a command that begins at `start`.
+pub fn on_append(rule: &AppendedRule, start: usize, futility: &Futility) -> Diagnostic {
+    let AppendedRule { program, chain, flag, .. } = rule;
+    let (why, help) = match futility {
+        Futility::LastRule(last) => {
+            (format!("the chain ends with \"{last}\""), format!("insert the rule before it: -I {chain}"))
+        }
+        Futility::Policy => (
+            format!("{chain} accepts whatever comes to its end"),
+            format!("insert before the rule that drops: -I {chain}; without one everybody is let in already"),
+        ),
+    };
+    let found = format!("{program} -A adds a rule that changes nothing: {why}");
+    Diagnostic::warning(start + flag.start..start + flag.end, found, help)
 }
 
 #[cfg(test)]
@@ -189,8 +204,9 @@ mod tests {
         let futile = |listing| futile_append("INPUT", listing);
         assert_eq!(futile("-P INPUT DROP\n-A INPUT -i lo -j ACCEPT\n"), None);
         assert_eq!(futile("-P INPUT DROP\n"), None);
-        assert!(futile("-P INPUT ACCEPT\n-A INPUT -j DROP\n").unwrap().contains("-A INPUT -j DROP"));
-        assert!(futile("-P INPUT ACCEPT\n").unwrap().contains("policy"));
+        let last = Futility::LastRule("-A INPUT -j DROP".into());
+        assert_eq!(futile("-P INPUT ACCEPT\n-A INPUT -j DROP\n"), Some(last));
+        assert_eq!(futile("-P INPUT ACCEPT\n"), Some(Futility::Policy));
         let reject = "-P INPUT DROP\n-A INPUT -j REJECT --reject-with icmp-port-unreachable\n";
         assert!(futile(reject).is_some());
     }
