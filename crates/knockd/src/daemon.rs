@@ -181,13 +181,13 @@ impl<'a> Daemon<'a> {
 
     /// Waits until there is something to do.
     fn wait(&self) -> io::Result<Ready> {
-        const FIXED: usize = 4;
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(FIXED + 1);
+        let mut fds: Vec<PollFd<'_>> = Vec::new();
         fds.extend(
             [&self.reading.as_fd(), &self.alarm.as_fd(), &self.links.as_fd(), &self.signals.as_fd()]
                 .map(|fd| readable(*fd)),
         );
+        // Its lines are looked after at each turn.
         fds.extend(self.log.lookup().and_then(|lookup| lookup.bell()).map(readable));
         let outputs = fds.len();
         fds.extend(self.acting.runner.pipes().map(readable));
@@ -202,7 +202,6 @@ impl<'a> Daemon<'a> {
             alarm: at(1),
             links: at(2),
             signals: at(3),
-            names: fds.get(FIXED..outputs).is_some_and(|fds| fds.iter().any(is_ready)),
             output: fds.get(outputs..).is_some_and(|fds| fds.iter().any(is_ready)),
         })
     }
@@ -356,7 +355,6 @@ struct Ready {
     alarm: bool,
     links: bool,
     signals: bool,
-    names: bool,
     output: bool,
 }
 

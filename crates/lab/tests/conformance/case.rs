@@ -10,6 +10,8 @@ use lab::{Frame, Host, Lab, Signal, TcpFlags};
 const SENTINEL_DOOR: &str = "\n[sentinel]\nsequence = 60999:udp\n";
 /// Its name in the log.
 pub(crate) const SENTINEL: &str = "sentinel";
+/// The file with what the system log was told.
+pub(crate) const SYSLOG: &str = "syslog";
 /// Its sequence.
 pub(crate) const SENTINEL_PORT: &str = "60999:udp";
 
@@ -24,6 +26,11 @@ pub(crate) struct Case {
     pub(crate) arguments: Vec<&'static str>,
     /// Further files in the directory.
     pub(crate) files: Vec<(&'static str, String)>,
+    /// What the daemon finds at these paths of the machine: a file with this text, or for a path that ends in `/` an
+    /// empty directory.
+    pub(crate) in_place: Vec<(&'static str, String)>,
+    /// It finds a system log, which writes to the file `syslog`.
+    pub(crate) syslog: bool,
     /// A shell script to prepare the server.
     pub(crate) before: Option<&'static str>,
     /// What happens once the daemon listens.
@@ -172,6 +179,8 @@ pub(crate) fn run(name: &'static str, arguments: &[&'static str]) -> Case {
         config: None,
         arguments: arguments.to_vec(),
         files: Vec::new(),
+        in_place: Vec::new(),
+        syslog: false,
         before: None,
         steps: Vec::new(),
         ready: Ready::Ended,
@@ -220,6 +229,18 @@ impl Case {
     pub(crate) fn with_file(mut self, name: &'static str, text: impl Into<String>) -> Self {
         self.files.push((name, text.into()));
         self
+    }
+
+    /// The daemon finds this text at a path of the machine.
+    pub(crate) fn in_place(mut self, path: &'static str, text: &str) -> Self {
+        self.in_place.push((path, text.to_owned()));
+        self
+    }
+
+    /// The daemon finds a system log, whose messages are compared.
+    pub(crate) fn syslog(mut self) -> Self {
+        self.syslog = true;
+        self.shows(SYSLOG)
     }
 
     /// A script that prepares the server.

@@ -8,6 +8,7 @@ mod cases;
 mod document;
 mod outcome;
 mod run;
+mod syslog;
 
 use std::io;
 use std::path::Path;

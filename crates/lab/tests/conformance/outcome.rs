@@ -6,8 +6,9 @@ use std::process::ExitStatus;
 
 use lab::TempDir;
 
-use crate::case::{Case, SENTINEL};
+use crate::case::{Case, SENTINEL, SYSLOG};
 use crate::run::{LOG, RAN, STDERR, STDOUT};
+use crate::syslog;
 
 /// All that is compared. Paths in the run's directory are written with `{dir}`.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +53,15 @@ pub(crate) fn of(case: &Case, directory: &TempDir, status: Option<ExitStatus>, d
         } else {
             Vec::new()
         },
-        files: case.view.files.iter().map(|name| (*name, read(name))).collect(),
+        files: case.view.files.iter().map(|name| (*name, file(name, &read(name)))).collect(),
+    }
+}
+
+fn file(name: &str, text: &str) -> String {
+    if name == SYSLOG {
+        text.lines().filter(|line| !is_extra(line)).map(|line| syslog::comparable(line) + "\n").collect()
+    } else {
+        text.to_owned()
     }
 }
 
@@ -67,14 +76,14 @@ fn status_text(status: Option<ExitStatus>, daemon: bool) -> String {
 
 /// A line of the log without its time, or `None` for one that is not compared.
 fn log_line(line: &str) -> Option<String> {
-    let text = without_time(line).unwrap_or_else(|| format!("(without a time) {line}"));
+    let text = if line.is_empty() { String::new() } else { without_time(line).unwrap_or_else(|| format!("(without a time) {line}")) };
     (!is_extra(&text)).then_some(text)
 }
 
-/// The only lines that are left out: the sentinel's, and those that ours writes beyond what knockd has to say, which
+/// The only lines that are left out: empty ones, which knockd writes before and after others, the sentinel's, and those that ours writes beyond what knockd has to say, which
 /// are its warnings and what it tells about interfaces that come, go and change.
 fn is_extra(line: &str) -> bool {
-    line.contains(&format!("{SENTINEL}: ")) || line.contains("warning:") || line.starts_with("interface ")
+    line.is_empty() || line.contains(&format!("{SENTINEL}: ")) || line.contains("warning:") || line.starts_with("interface ")
 }
 
 /// Takes `[YYYY-MM-DD HH:MM] ` off.

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
+use std::{fs, thread};
 use std::time::{Duration, Instant};
 
 use lab::{Lab, Process, Sender, Signal, TempDir};
 
-use crate::case::{Case, Ends, Ready, SENTINEL_PORT, Source, Step, Target};
+use crate::case::{Case, Ends, Ready, SENTINEL_PORT, SYSLOG, Source, Step, Target};
 use crate::outcome::{self, Outcome};
+use crate::syslog;
 
 /// The names of the files in a run's directory.
 pub(crate) const CONFIG: &str = "knockd.conf";
@@ -18,6 +19,8 @@ pub(crate) const LOG: &str = "knockd.log";
 pub(crate) const STDOUT: &str = "stdout";
 pub(crate) const STDERR: &str = "stderr";
 pub(crate) const PID: &str = "knockd.pid";
+/// The default pid file, of a case that puts its own directory in `/run/`.
+const DEFAULT_PID: &str = "place0/knockd.pid";
 /// Where the commands of a case write.
 pub(crate) const RAN: &str = "ran";
 
@@ -68,7 +71,10 @@ impl<'a> Run<'a> {
             directory.write(CONFIG, filled(config, directory.path()))?;
         }
         if let Some(script) = case.before {
-            lab.server().sh(script)?;
+            lab.server().sh(&with_directory(script, directory.path()))?;
+        }
+        if case.syslog {
+            syslog::start(directory.path())?;
         }
         let mut command = command(case, program, &directory)?;
         let process = lab.server().spawn(&mut command)?;
@@ -121,7 +127,7 @@ impl<'a> Run<'a> {
                 self.directory.write(CONFIG, filled(text, self.directory.path()))?;
             }
             Step::Shell(script) => {
-                self.lab.server().sh(&script.replace("{dir}", &self.directory.path().to_string_lossy()))?;
+                self.lab.server().sh(&with_directory(script, self.directory.path()))?;
             }
             Step::Sentinel => {
                 let before = self.count("sentinel: OPEN SESAME");
@@ -178,15 +184,16 @@ impl<'a> Run<'a> {
 
     /// The daemon in the background, while it runs.
     fn daemon(&self) -> Option<rustix::process::Pid> {
-        let id = self.directory.read(PID).trim().parse().ok()?;
+        let files = [PID, DEFAULT_PID].map(|name| self.directory.read(name));
+        let id = files.iter().find_map(|text| text.trim().parse().ok())?;
         let pid = rustix::process::Pid::from_raw(id)?;
         rustix::process::test_kill_process(pid).is_ok().then_some(pid)
     }
 
-    /// How many lines there are with `part`, in the log, or on standard output where there is no log.
+    /// How many lines there are with `part`: in the log, the system log or on standard output, the first that is there.
     fn count(&self, part: &str) -> usize {
-        let log = self.directory.read(LOG);
-        let text = if log.is_empty() { self.directory.read(STDOUT) } else { log };
+        let texts = [LOG, SYSLOG, STDOUT].map(|name| self.directory.read(name));
+        let Some(text) = texts.iter().find(|text| !text.is_empty()) else { return 0 };
         text.lines().filter(|line| line.contains(part)).count()
     }
 
@@ -229,21 +236,44 @@ fn writes(line: &str) -> bool {
 
 fn command(case: &Case, program: &Path, directory: &TempDir) -> io::Result<Command> {
     let path = directory.path();
-    let mut command = Command::new(program);
+    let mut command = match places(case, directory)? {
+        Some(script) => {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-ec", &script, "knockd"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
     command.current_dir(path).stdin(Stdio::null());
     command.stdout(File::create(path.join(STDOUT))?).stderr(File::create(path.join(STDERR))?);
-    command.args(case.arguments.iter().map(|argument| argument.replace("{dir}", &path.to_string_lossy())));
+    command.args(case.arguments.iter().map(|argument| with_directory(argument, path)));
     Ok(command)
 }
 
-fn filled(text: &[u8], directory: &Path) -> Vec<u8> {
-    const PLACE: &[u8] = b"{dir}";
-    let name = directory.as_os_str().as_encoded_bytes();
-    let mut filled = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.windows(PLACE.len()).position(|part| part == PLACE) {
-        filled.extend([&rest[..at], name].concat());
-        rest = &rest[at + PLACE.len()..];
+/// A script that puts the case's own files where the daemon looks for the machine's, for the daemon alone, and then
+/// becomes the daemon.
+fn places(case: &Case, directory: &TempDir) -> io::Result<Option<String>> {
+    let mut script = String::new();
+    for (number, (place, text)) in case.in_place.iter().enumerate() {
+        let name = format!("place{number}");
+        if place.ends_with('/') {
+            fs::create_dir(directory.path().join(&name))?;
+        } else {
+            directory.write(&name, filled(text.as_bytes(), directory.path()))?;
+        }
+        script += &format!("mount --bind {}/{name} {place}\n", directory.path().display());
     }
-    [filled, rest.to_vec()].concat()
+    if case.syslog {
+        script += &syslog::script(directory.path());
+    }
+    Ok((!script.is_empty()).then(|| script + "exec \"$@\""))
+}
+
+fn with_directory(text: &str, directory: &Path) -> String {
+    text.replace("{dir}", &directory.to_string_lossy())
+}
+
+fn filled(text: &[u8], directory: &Path) -> Vec<u8> {
+    let text = with_directory(&String::from_utf8_lossy(text), directory).replace("{latin1}", "\u{1}");
+    text.bytes().map(|byte| if byte == 1 { 0xe9 } else { byte }).collect()
 }
