@@ -9,6 +9,7 @@ use lab::{Daemon, Host, Lab, PortState, Service, Session};
 
 use crate::cargo::{cargo, succeed};
 use crate::story::Story;
+use crate::tools;
 
 /// The door's ports, in an order that no scan from below or above meets.
 const SEQUENCE: [&str; 4] = ["7000:tcp", "9001:udp", "8000:tcp", "5005:udp"];
@@ -20,6 +21,7 @@ const SSH: u16 = 22;
 
 /// Shows it; the error is the first step that does not hold.
 pub(crate) fn run() -> io::Result<()> {
+    tools::provide_for_demo()?;
     build()?;
     lab::become_root()?;
     let mut story = Story::begin();

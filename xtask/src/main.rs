@@ -2,6 +2,7 @@
 
 mod cargo;
 mod demo;
+mod fuzz;
 mod story;
 mod test;
 mod tools;
@@ -16,8 +17,9 @@ The project's tasks:
   cargo xtask demo           shows a door opening and closing, on made-up hosts, in ten seconds
   cargo xtask test [ARGS]    installs what the tests need (as root), builds everything, runs all tests;
                              ARGS go to `cargo test --workspace`
+  cargo xtask fuzz [SECONDS] runs each fuzz target for SECONDS (10), from the seeds in fuzz/corpus
 
-Neither touches this machine's network or firewall. Without root they run in a user namespace.
+None touches this machine's network or firewall. Without root they run in a user namespace.
 ";
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Some((task, [])) if ["help", "-h", "--help"].contains(&task.as_str()) => return help(),
         Some((task, [])) if task == "demo" => demo::run(),
         Some((task, rest)) if task == "test" => test::run(rest),
+        Some((task, rest)) if task == "fuzz" => fuzz::run(rest),
         Some(_) => {
             eprint!("xtask: no such task: {}\n\n{HELP}", arguments.join(" "));
             return ExitCode::from(2);

@@ -29,26 +29,42 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Makes sure that all of them are there: installs what is missing as root, or says how to.
 pub(crate) fn provide() -> io::Result<()> {
-    let missing = missing_packages();
+    provide_all(&TOOLS)
+}
+
+/// Makes sure that the demo has what it makes hosts and their firewall with.
+pub(crate) fn provide_for_demo() -> io::Result<()> {
+    let hosts = [("ip", "iproute2"), ("unshare", "util-linux")];
+    let firewall = [("nft", "nftables")].into_iter().filter(|_| !lab::has_tool("iptables"));
+    provide_all(&hosts.into_iter().chain(firewall).collect::<Vec<_>>())
+}
+
+/// Makes sure that there is the C++ compiler that the fuzzing library is built with.
+pub(crate) fn provide_compiler() -> io::Result<()> {
+    provide_all(&[("c++", "g++")])
+}
+
+fn provide_all(tools: &[(&str, &'static str)]) -> io::Result<()> {
+    let missing = missing_packages(tools);
     if missing.is_empty() {
         return Ok(());
     }
     if !lab::is_root() {
         let line = format!("apt-get install --no-install-recommends {}", missing.join(" "));
-        return Err(io::Error::other(format!("the tests need some programs; as root, type\n\n  {line}\n")));
+        return Err(io::Error::other(format!("some programs are missing; as root, type\n\n  {line}\n")));
     }
     install(&missing)
 }
 
-fn missing_packages() -> Vec<&'static str> {
+fn missing_packages(tools: &[(&str, &'static str)]) -> Vec<&'static str> {
     let is_missing = |(program, _): &&(&str, &str)| !lab::has_tool(program);
-    let mut packages: Vec<_> = TOOLS.iter().filter(is_missing).map(|(_, package)| *package).collect();
+    let mut packages: Vec<_> = tools.iter().filter(is_missing).map(|(_, package)| *package).collect();
     packages.dedup();
     packages
 }
 
 fn install(packages: &[&str]) -> io::Result<()> {
-    println!("Installing for the tests: {}", packages.join(" "));
+    println!("Installing: {}", packages.join(" "));
     let _services_stay_down = Policy::forbid_starting()?;
     succeed(apt().arg("update"))?;
     succeed(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
