@@ -68,7 +68,7 @@ struct Arguments {
     #[arg(short, long)]
     udp: bool,
 
-    /// Wait MS milliseconds between knocks; 100 help them arrive in order
+    /// Wait MS milliseconds after each knock; 100 help them arrive in order
     #[arg(
         short,
         long,

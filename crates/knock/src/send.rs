@@ -21,7 +21,7 @@ const DATAGRAM: [u8; 1] = [0];
 pub struct Sender {
     /// The address to send from; the system chooses where there is none.
     pub source: Option<IpAddr>,
-    /// How long to wait between two knocks.
+    /// How long to wait behind each knock, the last included.
     pub gap: Duration,
 }
 
@@ -63,9 +63,6 @@ impl Sender {
         mut before: impl FnMut(Step),
     ) -> Result<(), Unsent> {
         for (index, &step) in steps.iter().enumerate() {
-            if index > 0 {
-                sleep(self.gap);
-            }
             before(step);
             let target = with_port(target, step.port);
             self.knock(target, step.protocol).map_err(|trouble| Unsent {
@@ -76,6 +73,8 @@ impl Sender {
                 source: self.source,
                 trouble,
             })?;
+            // Behind the last knock too, as knock 0.8 does: what follows `&&` relies on the door being open by then.
+            sleep(self.gap);
         }
         Ok(())
     }

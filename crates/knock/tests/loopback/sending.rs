@@ -49,14 +49,14 @@ fn a_refused_port_was_knocked() {
 }
 
 #[test]
-fn knocks_come_in_order_and_only_the_time_between_them_is_waited() {
-    const GAP: Duration = Duration::from_millis(1000);
+fn knocks_come_in_order_and_each_is_followed_by_the_delay() {
+    const GAP: Duration = Duration::from_millis(200);
     let (sender, heard) = mpsc::channel();
     let ports: Vec<u16> = (0..2).map(|_| listen(sender.clone())).collect();
     let begin = Instant::now();
     knock_well(&format!("-ud {} 127.0.0.1 {} {}", GAP.as_millis(), ports[0], ports[1]));
     let took = begin.elapsed();
-    assert!((GAP..2 * GAP).contains(&took), "{took:?}");
+    assert!(took >= 2 * GAP, "{took:?}");
     let order = [(); 2].map(|()| heard.recv_timeout(PATIENCE).unwrap());
     assert_eq!(order, ports[..]);
 }

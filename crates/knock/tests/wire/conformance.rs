@@ -36,7 +36,7 @@ const CASES: &[(&str, &[&str])] = &[
     ("-v -6 -4 both.lab 7000", &[]),
     ("-v --ipv4 --ipv6 both.lab 7000", &[]),
     ("-v fe80::1%eth0 7000:udp", &[]),
-    ("turn.lab 7000 8000:udp", &["K10"]),
+    ("turn.lab 7000 8000:udp", &["K9"]),
     ("-6 four.lab 7000", &["K4"]),
     ("-4 fd09::1 7000", &["K4"]),
     ("nosuch.lab 7000", &["K4"]),
@@ -50,7 +50,7 @@ const CASES: &[(&str, &[&str])] = &[
     ("10.9.0.1 -v 7000 -u 8000", &[]),
     ("-v -d 5 -- 10.9.0.1 7000", &[]),
     ("-d 5000 -d 1 10.9.0.1 7000 8000", &[]),
-    (WAITING, &["K9"]),
+    (WAITING, &[]),
     // Knocks that do not leave.
     ("10.8.0.1 7000 8000:udp", &["K4"]),
     ("10.9.0.1 7000 7300:udp 7001", &["K4"]),
@@ -74,7 +74,7 @@ const CASES: &[(&str, &[&str])] = &[
     ("10.9.0.1 7000:UDP", &["K7"]),
     ("-d soon 10.9.0.1 7000", &["K8"]),
     ("-d 5s 10.9.0.1 7000", &["K8"]),
-    (TOO_MANY, &["K11"]),
+    (TOO_MANY, &["K10"]),
     // Answers.
     ("-h", &["K1"]),
     ("--help", &["K1"]),
@@ -112,7 +112,8 @@ fn does_what_knock_0_8_does() -> io::Result<()> {
 /// What must agree: of the words on standard error only whether there are any, of the time only how often it waited.
 fn comparable(line: &str, outcome: &Outcome) -> (Vec<String>, Option<i32>, String, bool, u128) {
     let Outcome { knocks, code, stdout, stderr, took } = outcome.clone();
-    let waits = if line == WAITING { took.as_millis() / GAP.as_millis() } else { 0 };
+    // A slow machine takes longer: what counts is that nobody waits less.
+    let waits = if line == WAITING { (took.as_millis() / GAP.as_millis()).min(2) } else { 0 };
     (knocks, code, stdout, stderr.is_empty(), waits)
 }
 
