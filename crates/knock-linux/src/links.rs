@@ -32,27 +32,33 @@ pub struct Link {
     pub default_route: bool,
 }
 
-/// Asks for the links and hears of changes.
+/// Whether default routes are of interest. A router may have a million other routes, all of which are then looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// [`Link::default_route`] is kept up to date.
+    Followed,
+    /// [`Link::default_route`] is never set.
+    Ignored,
+}
+
+/// Hears of changes of links.
 pub struct Links {
     changes: Socket,
 }
 
 impl Links {
-    /// Begins to listen for changes.
+    /// Begins to listen for changes; of routes only with `Routes::Followed`.
     ///
     /// # Errors
     /// Where the kernel has no rtnetlink.
-    pub fn open() -> io::Result<Self> {
+    pub fn open(routes: Routes) -> io::Result<Self> {
+        const LINKS: [u32; 3] = [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
+        const ROUTES: [u32; 2] = [libc::RTNLGRP_IPV4_ROUTE, libc::RTNLGRP_IPV6_ROUTE];
         let mut changes = Socket::new(NETLINK_ROUTE)?;
         changes.bind_auto()?;
         changes.set_non_blocking(true)?;
-        for group in [
-            libc::RTNLGRP_LINK,
-            libc::RTNLGRP_IPV4_IFADDR,
-            libc::RTNLGRP_IPV6_IFADDR,
-            libc::RTNLGRP_IPV4_ROUTE,
-            libc::RTNLGRP_IPV6_ROUTE,
-        ] {
+        let of_routes = ROUTES.into_iter().filter(|_| routes == Routes::Followed);
+        for group in LINKS.into_iter().chain(of_routes) {
             changes.add_membership(group)?;
         }
         Ok(Self { changes })
@@ -93,7 +99,7 @@ const RECEIVE_BUFFER: usize = 64 * 1024;
 ///
 /// # Errors
 /// Where rtnetlink cannot be asked.
-pub fn read() -> io::Result<Vec<Link>> {
+pub fn read(routes: Routes) -> io::Result<Vec<Link>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -106,11 +112,13 @@ pub fn read() -> io::Result<Vec<Link>> {
             });
         }
     })?;
-    dump(&socket, libc::RTM_GETROUTE, |message| {
-        for index in default_route(message) {
-            edit(&mut links, index, |link| link.default_route = true);
-        }
-    })?;
+    if routes == Routes::Followed {
+        dump(&socket, libc::RTM_GETROUTE, |message| {
+            for index in default_route(message) {
+                edit(&mut links, index, |link| link.default_route = true);
+            }
+        })?;
+    }
     links.sort_by_key(|link| link.index);
     Ok(links)
 }
@@ -271,7 +279,7 @@ mod tests {
 
     #[test]
     fn finds_the_loopback_interface() {
-        let links = read().unwrap();
+        let links = read(Routes::Followed).unwrap();
         let lo = links.iter().find(|link| link.loopback).expect("every namespace has one");
         assert_eq!(lo.name, "lo");
         assert!(!lo.default_route);

@@ -28,6 +28,7 @@ pub(crate) struct Runner {
 
 /// What a command and all that it started write.
 struct Output {
+    job: JobId,
     door: String,
     pipe: PipeReader,
     line: Vec<u8>,
@@ -41,7 +42,13 @@ impl Runner {
         log.say(&format!("{door}: running command: {}", job.command));
         match start(&job) {
             Ok((child, pipe)) => {
-                self.outputs.push(Output { door: door.clone(), pipe, line: Vec::new(), logged: 0 });
+                self.outputs.push(Output {
+                    job: job.id,
+                    door: door.clone(),
+                    pipe,
+                    line: Vec::new(),
+                    logged: 0,
+                });
                 self.running.push((job.id, door, child));
                 true
             }
@@ -75,10 +82,20 @@ impl Runner {
                 log.say(&format!("{door}: {told}"));
             }
         }
-        while self.outputs.len() > self.running.len() + MAX_LEFT_OPEN {
-            self.outputs.remove(0);
-        }
+        self.let_go_of_the_oldest();
         ended.into_iter().map(|(job, ..)| job).collect()
+    }
+
+    /// Closes pipes of commands that have ended, where what they left behind holds too many of them open.
+    fn let_go_of_the_oldest(&mut self) {
+        let running: Vec<_> = self.running.iter().map(|(job, ..)| *job).collect();
+        let left_open = self.outputs.iter().filter(|output| !running.contains(&output.job)).count();
+        let mut surplus = left_open.saturating_sub(MAX_LEFT_OPEN);
+        self.outputs.retain(|output| {
+            let kept = surplus == 0 || running.contains(&output.job);
+            surplus -= usize::from(!kept);
+            kept
+        });
     }
 
     /// Logs what commands have written.

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use knock_core::config::Severity;
+use knock_core::config::{Interfaces, Severity};
 use knock_core::time::Timestamp;
 use knock_core::tracker::{DoorIndex, Event};
 use knock_linux::clock::{self, Alarm};
-use knock_linux::links::{self, Links};
+use knock_linux::links::Links;
 use knock_linux::process::into_background;
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -73,8 +73,7 @@ impl<'a> Daemon<'a> {
         let mut log = Log::new(arguments.verbose, arguments.debug, arguments.lookup);
         log.open(&settings);
         let signals = Signals::receive().map_err(say("signals"))?;
-        let links = Links::open().map_err(say("rtnetlink"))?;
-        let watched = Watched::new(settings.interfaces.clone(), &links::read().map_err(say("rtnetlink"))?);
+        let (watched, links) = find(settings.interfaces.clone()).map_err(say("rtnetlink"))?;
         let reading = Reading::new(&settings.doors, watched, arguments.only_ip_v4).map_err(cannot_listen)?;
         for (source, remark) in &remarks {
             log.record(&source.line(remark));
@@ -278,7 +277,7 @@ impl<'a> Daemon<'a> {
     /// Looks at the interfaces as they are now.
     fn follow_links(&mut self) -> io::Result<()> {
         let before = self.reading.watched();
-        let now = before.updated(&links::read()?);
+        let now = before.find_again()?;
         let changes = now.changes(before);
         for change in &changes {
             self.log.complain(change);
@@ -333,7 +332,8 @@ impl<'a> Daemon<'a> {
     }
 
     fn apply(&mut self, settings: Settings) -> io::Result<()> {
-        let watched = Watched::new(settings.interfaces, &links::read()?);
+        let (watched, links) = find(settings.interfaces)?;
+        self.links = links;
         self.reading.reconfigure(&settings.doors)?;
         self.reading.watch(watched)?;
         self.acting.reconfigure(settings.doors, &mut self.log);
@@ -347,6 +347,13 @@ impl<'a> Daemon<'a> {
         self.log.record("shutting down");
         self.pid_file = None;
     }
+}
+
+/// The interfaces as they are, and word of what happens to them from now on.
+fn find(wanted: Interfaces) -> io::Result<(Watched, Links)> {
+    // In this order: what changes in between is heard of.
+    let links = Watched::follow(&wanted)?;
+    Ok((Watched::find(wanted)?, links))
 }
 
 /// What there is to do.

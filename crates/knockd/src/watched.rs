@@ -1,10 +1,11 @@
 //! Which of the machine's interfaces are listened on, and at which addresses.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
 use std::net::IpAddr;
 
 use knock_core::config::Interfaces;
-use knock_linux::links::Link;
+use knock_linux::links::{self, Link, Links, Routes};
 
 /// The interfaces that are listened on, as they are now.
 #[derive(Default)]
@@ -16,7 +17,7 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn new(wanted: Interfaces, links: &[Link]) -> Self {
+    fn new(wanted: Interfaces, links: &[Link]) -> Self {
         let is_wanted = |link: &&Link| wanted.matches(&link.name, link.default_route);
         let by_index: BTreeMap<_, _> =
             links.iter().filter(is_wanted).map(|link| (link.index, link.clone())).collect();
@@ -30,9 +31,20 @@ impl Watched {
         Self { wanted, by_index, addresses }
     }
 
-    /// The same wish on the links as they are now.
-    pub(crate) fn updated(&self, links: &[Link]) -> Self {
-        Self::new(self.wanted.clone(), links)
+    /// Looks for the interfaces that are there now.
+    pub(crate) fn find(wanted: Interfaces) -> io::Result<Self> {
+        let links = links::read(routes(&wanted))?;
+        Ok(Self::new(wanted, &links))
+    }
+
+    /// The same wish on the interfaces that are there now.
+    pub(crate) fn find_again(&self) -> io::Result<Self> {
+        Self::find(self.wanted.clone())
+    }
+
+    /// Listens for changes of what [`Watched::find`] would find.
+    pub(crate) fn follow(wanted: &Interfaces) -> io::Result<Links> {
+        Links::open(routes(wanted))
     }
 
     /// For the kernel filter: the interfaces' indexes, `None` for all.
@@ -74,8 +86,12 @@ impl Watched {
         let is_there = |name: &str| self.by_index.values().any(|link| link.name == name);
         let missing = self.wanted.literal_names().filter(|name| !is_there(name));
         let missing = missing.map(|name| format!("{name}: no such interface yet, waiting for it"));
-        let nothing = (self.by_index.is_empty() && self.wanted.literal_names().next().is_none())
-            .then(|| format!("no interface fits {} yet, waiting for one", self.wanted));
+        let nothing = (self.by_index.is_empty() && self.wanted.literal_names().next().is_none()).then(|| {
+            match &self.wanted {
+                Interfaces::Default => "there is no default route yet, waiting for one".to_owned(),
+                wanted => format!("no interface fits {wanted} yet, waiting for one"),
+            }
+        });
         let states = self.by_index.values().filter(|link| !link.loopback).filter_map(|link| {
             let trouble = match (link.up, self.wanted == Interfaces::Any) {
                 (_, true) => return None,
@@ -102,6 +118,11 @@ impl Watched {
         }
         told
     }
+}
+
+/// Default routes matter where no interface is named.
+fn routes(wanted: &Interfaces) -> Routes {
+    if *wanted == Interfaces::Default { Routes::Followed } else { Routes::Ignored }
 }
 
 fn changes_of(old: &Link, new: &Link) -> Vec<String> {
@@ -169,13 +190,13 @@ mod tests {
         let nothing = watch("eth0,wg*", &[]);
         assert_eq!(nothing.troubles(), ["eth0: no such interface yet, waiting for it"]);
         assert_eq!(watch("wg*", &[]).troubles(), ["no interface fits wg* yet, waiting for one"]);
-        let there = nothing.updated(&[link(7, "eth0", &[])]);
+        let there = watch("eth0,wg*", &[link(7, "eth0", &[])]);
         assert_eq!(there.changes(&nothing), ["eth0: the interface is there, listening"]);
         assert_eq!(there.troubles(), ["eth0: no address to knock at yet, waiting for one"]);
-        let addressed = there.updated(&[link(7, "eth0", &["192.0.2.1"])]);
+        let addressed = watch("eth0,wg*", &[link(7, "eth0", &["192.0.2.1"])]);
         assert_eq!(addressed.changes(&there), ["eth0: the address 192.0.2.1 is there"]);
         assert_eq!(addressed.troubles(), [""; 0]);
-        let down = there.updated(&[Link { up: false, ..link(7, "eth0", &[]) }]);
+        let down = watch("eth0,wg*", &[Link { up: false, ..link(7, "eth0", &[]) }]);
         assert_eq!(
             down.changes(&addressed),
             ["eth0: the interface is down", "eth0: the address 192.0.2.1 is gone"]
