@@ -11,7 +11,8 @@ use crate::sequence::Step;
 /// A packet as a packet socket hands it over: from its network header on.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    /// What `bytes` begin with: an IEEE 802 EtherType, such as 0x0800 for IPv4 or 0x8100 for a VLAN tag.
+    /// What `bytes` begin with: an IEEE 802 EtherType, such as 0x0800 for IPv4 or 0x8100 for a VLAN tag. Or what they
+    /// hold behind VLAN tags, as packet sockets of newer kernels say (Linux 6.11).
     pub ether_type: u16,
     /// The packet, or its beginning.
     pub bytes: &'a [u8],
@@ -28,7 +29,15 @@ const MAX_EXTENSIONS: usize = 16;
 
 /// The knock that a frame is, if it is one.
 pub fn decode(frame: &Frame<'_>) -> Option<Knock> {
-    let (ether_type, skipped) = untag(frame)?;
+    decode_from(frame, frame.ether_type).or_else(|| {
+        let behind_tags = decode_from(frame, ether_type::CUSTOMER_TAG)?;
+        let told = if behind_tags.source.is_ipv6() { ether_type::IPV6 } else { ether_type::IPV4 };
+        (told == frame.ether_type).then_some(behind_tags)
+    })
+}
+
+fn decode_from(frame: &Frame<'_>, first: u16) -> Option<Knock> {
+    let (ether_type, skipped) = untag(frame.bytes, first)?;
     let packet = Packet { bytes: frame.bytes.get(skipped..)?, wire: frame.wire_length.checked_sub(skipped)? };
     let datagram = match ether_type {
         ether_type::IPV4 => ipv4(packet),
@@ -73,8 +82,8 @@ mod protocol {
 }
 
 /// What stands behind the VLAN tags, and how many bytes they take.
-fn untag(frame: &Frame<'_>) -> Option<(u16, usize)> {
-    let (mut ether_type, mut skipped) = (frame.ether_type, 0);
+fn untag(bytes: &[u8], first: u16) -> Option<(u16, usize)> {
+    let (mut ether_type, mut skipped) = (first, 0);
     for _ in 0..=MAX_TAGS {
         if !matches!(
             ether_type,
@@ -82,7 +91,7 @@ fn untag(frame: &Frame<'_>) -> Option<(u16, usize)> {
         ) {
             return Some((ether_type, skipped));
         }
-        ether_type = u16_at(frame.bytes, skipped + 2)?;
+        ether_type = u16_at(bytes, skipped + 2)?;
         skipped += 4;
     }
     None

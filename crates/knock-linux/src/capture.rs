@@ -9,8 +9,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use socket2::SockRef;
 
-use crate::filter::{self, CAPTURE_LENGTH, Wanted};
+use crate::filter::{self, Wanted};
 use crate::socket;
+
+/// How much of a packet is copied: enough for long chains of headers.
+const CAPTURE_LENGTH: usize = 512;
 
 /// How many packets are fetched with one system call.
 const BATCH: usize = 32;
@@ -23,7 +26,7 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 pub struct Packet<'a> {
     /// The interface's index.
     pub interface: u32,
-    /// What `bytes` begin with, an EtherType.
+    /// What the kernel says that `bytes` begin with, an EtherType; see [`knock_core::packet::Frame`].
     pub ether_type: u16,
     /// The packet from its network header (or an inner VLAN tag) on, or its beginning.
     pub bytes: &'a [u8],

@@ -11,9 +11,6 @@ use knock_core::knock::{Protocol, TcpFlags};
 use knock_core::sequence::Step;
 use socket2::SockFilter;
 
-/// How much of a packet is handed over: enough for long chains of headers, little to copy.
-pub const CAPTURE_LENGTH: usize = 512;
-
 /// How many IPv6 extension headers are looked through; behind more of them everything passes.
 const EXTENSION_HEADERS: usize = 6;
 /// How many VLAN tags are looked through beside the one that the kernel takes off.
@@ -63,7 +60,8 @@ fn instructions(wanted: &Wanted, max_ranges: usize) -> Vec<Instruction> {
 }
 
 const DROP: u32 = 0;
-const PASS: u32 = CAPTURE_LENGTH as u32;
+/// All of the packet, however long: what the filter cut off would be missing from the length that the socket tells.
+const PASS: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Instruction {

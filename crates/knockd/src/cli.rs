@@ -1,5 +1,6 @@
 //! The command line: knockd 0.8's, and `--check`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -60,7 +61,7 @@ fn interfaces(text: &str) -> Result<Interfaces, String> {
 
 /// The arguments, or what to exit with when they are help, version or wrong.
 pub(crate) fn parse() -> Result<Arguments, ExitCode> {
-    let arguments = Arguments::try_parse().map_err(|error| {
+    let arguments = Arguments::try_parse_from(std::env::args_os().map(unambiguous)).map_err(|error| {
         // What cannot be printed has nobody who reads it.
         let _ = error.print();
         if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -69,6 +70,15 @@ pub(crate) fn parse() -> Result<Arguments, ExitCode> {
         eprintln!("knockd: warning: \"{argument}\" is no option and is passed over");
     }
     Ok(arguments)
+}
+
+/// `--c` has always been short for `--config`, and stays so beside `--check`.
+fn unambiguous(argument: OsString) -> OsString {
+    match argument.to_str().and_then(|text| text.strip_prefix("--c")) {
+        Some("") => "--config".into(),
+        Some(value) if value.starts_with('=') => format!("--config{value}").into(),
+        _ => argument,
+    }
 }
 
 #[cfg(test)]
@@ -87,5 +97,9 @@ mod tests {
         assert_eq!(arguments.config, PathBuf::from("/x"));
         assert_eq!((arguments.pidfile, arguments.logfile), (Some("/y".into()), Some("/z".into())));
         assert_eq!(arguments.surplus, ["extra"]);
+        for (typed, taken) in [("--c", "--config"), ("--c=/x", "--config=/x"), ("--ch", "--ch"), ("-c", "-c")]
+        {
+            assert_eq!(unambiguous(typed.into()), taken);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, PipeReader, Read as _};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use knock_core::doorkeeper::{Job, JobId};
@@ -118,6 +118,7 @@ fn start(job: &Job) -> io::Result<(Child, PipeReader)> {
     };
     let mut command = Command::new("/bin/sh");
     command
+        .arg0("sh")
         .args(["-c", &job.command])
         .env("KNOCK_IP", job.address.to_string())
         .env("KNOCK_DOOR", &job.door.name)

@@ -163,7 +163,7 @@ impl<'a> Daemon<'a> {
 
     fn end(&mut self, status: u8, now: Timestamp) {
         self.ending = Some((status, now + PATIENCE_AT_END));
-        self.log.say("waiting for child processes...");
+        self.log.print("waiting for child processes...");
         self.acting.shut_down(now, &mut self.log);
     }
 
@@ -311,11 +311,7 @@ impl<'a> Daemon<'a> {
         };
         let Some(settings) = loaded.settings else { return self.keep(&lines(Severity::Error)) };
         let warnings = lines(Severity::Warning);
-        self.log.say(&format!(
-            "closing and re-opening log file: {}",
-            settings.log_file.as_ref().map_or_else(String::new, |path| path.display().to_string())
-        ));
-        self.log.open(&settings);
+        self.log.reopen(&settings);
         for warning in warnings {
             self.log.record(&warning);
         }
@@ -345,6 +341,7 @@ impl<'a> Daemon<'a> {
         self.acting.tell_owed(&mut self.log);
         self.log.print("closing...");
         self.log.record("shutting down");
+        self.log.release_all();
         self.pid_file = None;
     }
 }

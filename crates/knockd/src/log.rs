@@ -32,7 +32,18 @@ impl Log {
         Self { file: None, path: None, syslog: None, verbose, debug, foreground: true, lookup }
     }
 
-    /// Opens what the settings name, anew where it is open already.
+    /// Opens what the settings name, after what was open was closed.
+    pub(crate) fn reopen(&mut self, settings: &Settings) {
+        let tell = |what, path: &PathBuf| format!("{what} log file: {}", path.display());
+        let closing = self.path.iter().map(|path| tell("closing", path));
+        let opening = settings.log_file.iter().map(|path| tell("re-opening", path));
+        for message in closing.chain(opening) {
+            self.print(&message);
+        }
+        self.open(settings);
+    }
+
+    /// Opens what the settings name.
     pub(crate) fn open(&mut self, settings: &Settings) {
         self.path.clone_from(&settings.log_file);
         self.file = None;
@@ -50,20 +61,28 @@ impl Log {
 
     /// A line of the log.
     pub(crate) fn say(&mut self, message: &str) {
-        self.print(message);
-        self.record(message);
+        self.submit(Line {
+            time: ZonedDateTime::now(),
+            source: None,
+            message: message.to_owned(),
+            printed: true,
+        });
     }
 
     /// A line of the log about a knocker, who may be known by name.
     pub(crate) fn say_of(&mut self, source: IpAddr, message: &str) {
-        let line = Line { time: ZonedDateTime::now(), source, message: message.to_owned() };
-        match &mut self.lookup {
-            None => self.write_line(&line, None),
-            Some(lookup) => {
-                lookup.hold(line);
-                self.release();
-            }
-        }
+        let (source, message) = (Some(source), message.to_owned());
+        self.submit(Line { time: ZonedDateTime::now(), source, message, printed: true });
+    }
+
+    /// A line of the log that does not go to standard output.
+    pub(crate) fn record(&mut self, message: &str) {
+        self.submit(Line {
+            time: ZonedDateTime::now(),
+            source: None,
+            message: message.to_owned(),
+            printed: false,
+        });
     }
 
     /// A line on standard output only.
@@ -71,12 +90,6 @@ impl Log {
         if self.verbose {
             print_line(message);
         }
-    }
-
-    /// A line of the log only.
-    pub(crate) fn record(&mut self, message: &str) {
-        self.release_all();
-        self.write(&ZonedDateTime::now(), &printable(message));
     }
 
     /// A line of the log that somebody should see: it goes to standard error too.
@@ -91,6 +104,17 @@ impl Log {
     pub(crate) fn debug(&self, message: impl FnOnce() -> String) {
         if self.debug {
             print_line(&message());
+        }
+    }
+
+    /// Writes a line, or lets it wait behind those that wait for a name.
+    fn submit(&mut self, line: Line) {
+        match &mut self.lookup {
+            None => self.write_line(&line, None),
+            Some(lookup) => {
+                lookup.hold(line);
+                self.release();
+            }
         }
     }
 
@@ -114,12 +138,15 @@ impl Log {
     }
 
     fn write_line(&mut self, line: &Line, name: Name) {
-        let named = match name {
-            None => format!("{}: {}", line.source, line.message),
-            Some(name) => format!("{} ({name}): {}", line.source, line.message),
+        let message = match (line.source, name) {
+            (None, _) => line.message.clone(),
+            (Some(source), None) => format!("{source}: {}", line.message),
+            (Some(source), Some(name)) => format!("{source} ({name}): {}", line.message),
         };
-        self.print(&named);
-        self.write(&line.time, &printable(&named));
+        if line.printed {
+            self.print(&message);
+        }
+        self.write(&line.time, &printable(&message));
     }
 
     fn write(&mut self, time: &ZonedDateTime, message: &str) {
@@ -134,11 +161,14 @@ impl Log {
     }
 }
 
-/// A line about a knocker, before it is written.
+/// A line before it is written.
 pub(crate) struct Line {
-    pub(crate) time: ZonedDateTime,
-    pub(crate) source: IpAddr,
+    time: ZonedDateTime,
+    /// The knocker that it is about.
+    pub(crate) source: Option<IpAddr>,
     message: String,
+    /// It goes to standard output too, with `-v`.
+    printed: bool,
 }
 
 fn print_line(message: &str) {

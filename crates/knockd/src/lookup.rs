@@ -67,21 +67,28 @@ impl Lookup {
 
     /// Keeps a line until its knocker's name is known.
     pub(crate) fn hold(&mut self, line: Line) {
-        let asked = self.names.contains_key(&line.source)
-            || self.held.iter().any(|(held, _)| held.source == line.source);
-        if !asked && self.questions.try_send(line.source).is_err() {
-            self.remember(line.source, None);
+        if let Some(source) = line.source {
+            self.ask(source);
         }
         // Under a flood nobody waits.
         let patience = if self.held.len() < MAX_HELD { PATIENCE } else { Duration::ZERO };
         self.held.push_back((line, clock::now() + patience));
     }
 
+    fn ask(&mut self, source: IpAddr) {
+        let asked =
+            self.names.contains_key(&source) || self.held.iter().any(|(held, _)| held.source == Some(source));
+        if !asked && self.questions.try_send(source).is_err() {
+            self.remember(source, None);
+        }
+    }
+
     /// The next line in order, if its knocker's name is known or was waited for long enough.
     pub(crate) fn next_known(&mut self) -> Option<(Line, Name)> {
         self.listen();
         let (line, deadline) = self.held.front()?;
-        if !self.names.contains_key(&line.source) && clock::now() < *deadline {
+        let known = line.source.is_none_or(|source| self.names.contains_key(&source));
+        if !known && clock::now() < *deadline {
             return None;
         }
         self.next_anyway()
@@ -90,7 +97,7 @@ impl Lookup {
     /// The next line in order.
     pub(crate) fn next_anyway(&mut self) -> Option<(Line, Name)> {
         let (line, _) = self.held.pop_front()?;
-        let name = self.names.get(&line.source).cloned().flatten();
+        let name = line.source.and_then(|source| self.names.get(&source).cloned().flatten());
         Some((line, name))
     }
 

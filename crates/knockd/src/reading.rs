@@ -120,13 +120,16 @@ fn take(
     if !watched.hears(packet.interface) {
         return None;
     }
+    let loopback = watched.is_loopback(packet.interface);
     let knock = decode(&Frame {
         ether_type: packet.ether_type,
         bytes: packet.bytes,
         wire_length: packet.wire_length,
-        loopback: watched.is_loopback(packet.interface),
+        loopback,
     })?;
-    if !tracker.knows(knock.step) || (ipv4_only && knock.source.is_ipv6()) {
+    // What claims to come from ourselves, but from outside, is forged.
+    let forged = !loopback && watched.is_local(knock.source);
+    if forged || !tracker.knows(knock.step) || (ipv4_only && knock.source.is_ipv6()) {
         return None;
     }
     tracker.handle_knock(&knock, watched.is_local(knock.destination), now, reports);

@@ -1,12 +1,12 @@
-//! `UseSyslog`: lines for the system's log, as `syslog(3)` would send them after `openlog("knockd", 0, LOG_USER)`.
+//! `UseSyslog`: lines for the system's log, as Debian's knockd sends them by `syslog(3)`.
 
 use std::os::unix::net::UnixDatagram;
 
 use jiff::ZonedDateTime;
 
 const SOCKET: &str = "/dev/log";
-/// Facility user (1), severity notice (5): RFC 3164, section 4.1.1.
-const PRIORITY: u8 = 1 << 3 | 5;
+/// Facility daemon (3), severity notice (5): RFC 3164, section 4.1.1.
+const PRIORITY: u8 = 3 << 3 | 5;
 
 /// A connection to the system's log, made anew when the log daemon was restarted.
 pub(crate) struct Syslog(Option<UnixDatagram>);

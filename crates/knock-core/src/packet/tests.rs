@@ -88,6 +88,12 @@ fn looks_behind_vlan_tags() {
     assert_eq!(decode_bytes(0x8100, &tagged).unwrap().step.port, 7142);
     let twice = [&[0x00, 0x07, 0x81, 0x00][..], &tagged].concat();
     assert_eq!(decode_bytes(0x88a8, &twice).unwrap().step.port, 7142);
+    // Newer kernels tell what stands behind all tags, while the bytes begin at the inner one.
+    for bytes in [&tagged, &twice] {
+        assert_eq!(decode_bytes(IPV4, bytes).unwrap().step.port, 7142);
+        assert_eq!(decode_bytes(IPV6, bytes), None);
+        assert_eq!(decode_bytes(0x0806, bytes), None);
+    }
 }
 
 #[test]

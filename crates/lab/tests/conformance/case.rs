@@ -39,8 +39,16 @@ pub(crate) struct Case {
     pub(crate) ready: Ready,
     /// What of the outcome is compared beyond the standard.
     pub(crate) view: View,
-    /// The entries of `docs/knockd-differences.md` that tell in what ours is to differ.
-    pub(crate) differences: Vec<&'static str>,
+    /// In what ours is to differ.
+    pub(crate) difference: Option<Difference>,
+}
+
+/// A difference that is meant.
+pub(crate) struct Difference {
+    /// The entry of `docs/knockd-differences.md` that tells of it.
+    pub(crate) id: &'static str,
+    /// How ours ends, and what its commands write: `running + open 10.9.1.1`.
+    pub(crate) ours: &'static str,
 }
 
 /// How a daemon says that it listens.
@@ -65,12 +73,17 @@ pub(crate) struct View {
     pub(crate) unordered: bool,
 }
 
+/// Makes frames byte by byte, from and to these hardware addresses.
+pub(crate) type MakeBytes = fn(&Ends<'_>, [u8; 6], [u8; 6]) -> Vec<Vec<u8>>;
+
 /// Something that happens in a case.
 pub(crate) enum Step {
     /// Real packets from one of the client's addresses.
     Knock { from: Source, to: Target, ports: String },
     /// Frames made to measure.
     Frames(fn(&Ends<'_>) -> Vec<Frame>),
+    /// Bytes made of frames, from and to these hardware addresses.
+    Bytes(MakeBytes),
     /// Waits until the log, or standard output where there is no log, has this many lines with this part.
     Line { part: String, times: usize },
     /// Waits until the commands have written this.
@@ -159,12 +172,6 @@ impl Ends<'_> {
     pub(crate) fn syn(&self, from: u16, to: u16) -> Frame {
         Frame::tcp(self.from(from), self.to(to)).numbers(u32::from(from) * 7919, 0)
     }
-
-    /// SYNs from the client to these ports in order.
-    pub(crate) fn syns(&self, ports: &[u16]) -> Vec<Frame> {
-        (40_001..).zip(ports).map(|(from, to)| self.syn(from, *to)).collect()
-    }
-
     /// One segment a port, with these flags.
     pub(crate) fn segments(&self, ports: &[(u16, TcpFlags)]) -> Vec<Frame> {
         let segment = |(from, (to, flags)): (u16, &(u16, TcpFlags))| self.syn(from, *to).flags(*flags);
@@ -185,7 +192,7 @@ pub(crate) fn run(name: &'static str, arguments: &[&'static str]) -> Case {
         steps: Vec::new(),
         ready: Ready::Ended,
         view: View::default(),
-        differences: Vec::new(),
+        difference: None,
     }
 }
 
@@ -279,9 +286,9 @@ impl Case {
         self
     }
 
-    /// Ours is to differ, as this entry of the document says.
-    pub(crate) fn differs(mut self, id: &'static str) -> Self {
-        self.differences.push(id);
+    /// Ours is to differ, as this entry of the document says, and to come to this: `running + open 10.9.1.1`.
+    pub(crate) fn differs(mut self, id: &'static str, ours: &'static str) -> Self {
+        self.difference = Some(Difference { id, ours });
         self
     }
 
@@ -317,6 +324,10 @@ impl Case {
     /// The client sends frames.
     pub(crate) fn frames(self, frames: fn(&Ends<'_>) -> Vec<Frame>) -> Self {
         self.step(Step::Frames(frames))
+    }
+    /// The client sends what no frame can be.
+    pub(crate) fn bytes(self, bytes: MakeBytes) -> Self {
+        self.step(Step::Bytes(bytes))
     }
 
     /// Waits for a line.

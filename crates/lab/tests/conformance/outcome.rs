@@ -4,9 +4,8 @@ use std::fmt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use lab::TempDir;
-
 use crate::case::{Case, SENTINEL, SYSLOG};
+use crate::directory::Directory;
 use crate::run::{LOG, RAN, STDERR, STDOUT};
 use crate::syslog;
 
@@ -14,15 +13,16 @@ use crate::syslog;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// `running`, `exit N` or `signal N`, of the process that was started.
-    pub(crate) status: String,
+    status: String,
     /// What the commands wrote, line by line.
     executed: Vec<String>,
     /// What the log says of packets, signals and the daemon itself.
     log: Vec<String>,
     /// What it says of commands, which knockd writes from other processes.
     commands: Vec<String>,
-    /// Whether an ended process has said something on standard output and on standard error.
-    said: Option<(bool, bool)>,
+    /// Where an ended process has said something. A failure's words belong on standard error, and what else is there
+    /// does not matter.
+    said: Vec<&'static str>,
     /// The lines on standard output, where the case shows them.
     stdout: Vec<String>,
     /// The files that the case shows.
@@ -30,7 +30,7 @@ pub(crate) struct Outcome {
 }
 
 /// Reads the outcome from a run's directory.
-pub(crate) fn of(case: &Case, directory: &TempDir, status: Option<ExitStatus>, daemon: bool) -> Outcome {
+pub(crate) fn of(case: &Case, directory: &Directory, status: Option<ExitStatus>, daemon: bool) -> Outcome {
     let read =
         |name: &str| directory.read(name).replace(directory.path().to_string_lossy().as_ref(), "{dir}");
     let (mut commands, log): (Vec<_>, Vec<_>) =
@@ -41,7 +41,12 @@ pub(crate) fn of(case: &Case, directory: &TempDir, status: Option<ExitStatus>, d
         executed.sort();
     }
     let stdout = read(STDOUT);
-    let said = status.map(|_| (!stdout.is_empty(), !read(STDERR).is_empty()));
+    let said = match status.and_then(|status| status.code()) {
+        None => Vec::new(),
+        Some(0) => vec![(STDOUT, !stdout.is_empty()), (STDERR, !read(STDERR).is_empty())],
+        Some(_) => vec![(STDERR, !read(STDERR).is_empty())],
+    };
+    let said = said.into_iter().filter_map(|(name, something)| something.then_some(name)).collect();
     Outcome {
         status: status_text(status, daemon),
         executed,
@@ -76,14 +81,23 @@ fn status_text(status: Option<ExitStatus>, daemon: bool) -> String {
 
 /// A line of the log without its time, or `None` for one that is not compared.
 fn log_line(line: &str) -> Option<String> {
-    let text = if line.is_empty() { String::new() } else { without_time(line).unwrap_or_else(|| format!("(without a time) {line}")) };
+    let text = if line.is_empty() {
+        String::new()
+    } else {
+        without_time(line).unwrap_or_else(|| format!("(without a time) {line}"))
+    };
     (!is_extra(&text)).then_some(text)
 }
 
 /// The only lines that are left out: empty ones, which knockd writes before and after others, the sentinel's, and those that ours writes beyond what knockd has to say, which
 /// are its warnings and what it tells about interfaces that come, go and change.
 fn is_extra(line: &str) -> bool {
-    line.is_empty() || line.contains(&format!("{SENTINEL}: ")) || line.contains("warning:") || line.starts_with("interface ")
+    let of_interface = |part| line.split_once(": ").is_some_and(|(_, text)| text.starts_with(part));
+    line.is_empty()
+        || line.contains(&format!("{SENTINEL}: "))
+        || line.contains("warning:")
+        || of_interface("the interface is ")
+        || of_interface("the address ")
 }
 
 /// Takes `[YYYY-MM-DD HH:MM] ` off.
@@ -99,6 +113,17 @@ fn is_of_command(line: &str) -> bool {
     [": running command: ", ": command ", ": output: "].iter().any(|part| line.contains(part))
 }
 
+impl Outcome {
+    /// The end, and what the commands wrote: `running + open 10.9.1.1`.
+    pub(crate) fn summary(&self) -> String {
+        std::iter::once(&self.status)
+            .chain(&self.executed)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(" + ")
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "  {}", self.status)?;
@@ -109,11 +134,11 @@ impl fmt::Display for Outcome {
             ("stdout", &self.stdout),
         ] {
             for line in lines {
-                writeln!(f, "  {title}: {line}")?;
+                writeln!(f, "  {title}: {line:.200}")?;
             }
         }
-        if let Some((stdout, stderr)) = self.said {
-            writeln!(f, "  wrote to stdout: {stdout}, to stderr: {stderr}")?;
+        for name in &self.said {
+            writeln!(f, "  said something on {name}")?;
         }
         self.files.iter().try_for_each(|(name, text)| writeln!(f, "  {name}: {text:?}"))
     }

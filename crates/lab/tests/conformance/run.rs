@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::{fs, thread};
 use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use lab::{Lab, Process, Sender, Signal, TempDir};
+use lab::{Lab, Process, Sender, Signal};
 
 use crate::case::{Case, Ends, Ready, SENTINEL_PORT, SYSLOG, Source, Step, Target};
+use crate::directory::Directory;
 use crate::outcome::{self, Outcome};
 use crate::syslog;
 
@@ -56,14 +57,14 @@ struct Run<'a> {
     process: Process,
     lab: Lab,
     // Last: the directory goes after the process.
-    directory: TempDir,
+    directory: Directory,
 }
 
 impl<'a> Run<'a> {
     fn start(case: &'a Case, program: &Path) -> io::Result<Self> {
         let lab = Lab::pair()?;
         lab.client().ip(ADDRESSES)?;
-        let directory = TempDir::new()?;
+        let directory = Directory::new()?;
         for (name, text) in &case.files {
             directory.write(name, filled(text.as_bytes(), directory.path()))?;
         }
@@ -84,6 +85,10 @@ impl<'a> Run<'a> {
     /// Whether the steps can begin.
     fn is_ready(&mut self) -> io::Result<bool> {
         match self.case.ready {
+            // Whether or not the background lives, the foreground ends.
+            Ready::Ended if self.case.arguments.contains(&"-d") => {
+                self.process.wait_exit(PATIENCE)?;
+            }
             Ready::Ended => {
                 self.until("the process ends or listens", |run| run.count("listening on") > 0)?;
             }
@@ -97,7 +102,7 @@ impl<'a> Run<'a> {
                     .map_err(|error| self.explained(&error))?;
             }
         }
-        Ok(self.is_alive()?)
+        self.is_alive()
     }
 
     /// Does a step; false when the daemon has ended before it was done.
@@ -105,8 +110,13 @@ impl<'a> Run<'a> {
         match step {
             Step::Knock { from, to, ports } => self.knock(*from, *to, ports)?,
             Step::Frames(frames) => {
-                let sender = Sender::open(self.lab.client(), "eth0", self.lab.server(), "eth0")?;
+                let sender = self.sender()?;
                 frames(&Ends(&self.lab)).iter().try_for_each(|frame| sender.send(frame))?;
+            }
+            Step::Bytes(bytes) => {
+                let sender = self.sender()?;
+                let (from, to) = sender.hardware_addresses();
+                bytes(&Ends(&self.lab), from, to).iter().try_for_each(|frame| sender.send_bytes(frame))?;
             }
             Step::Line { part, times } => {
                 let what = format!("{times} log lines with {part:?}");
@@ -139,6 +149,9 @@ impl<'a> Run<'a> {
             }
         }
         Ok(true)
+    }
+    fn sender(&self) -> io::Result<Sender> {
+        Sender::open(self.lab.client(), "eth0", self.lab.server(), "eth0")
     }
 
     fn knock(&self, from: Source, to: Target, ports: &str) -> io::Result<()> {
@@ -211,8 +224,10 @@ impl<'a> Run<'a> {
         let status = self.process.exited()?;
         let daemon = self.daemon();
         let outcome = outcome::of(self.case, &self.directory, status, daemon.is_some());
-        if let Some(daemon) = daemon.filter(|_| self.case.ready == Ready::Daemon) {
+        if let Some(daemon) = daemon {
             let _ = rustix::process::kill_process(daemon, Signal::TERM);
+            lab::wait_until("the daemon in the background ends", PATIENCE, || self.daemon().is_none())
+                .map_err(|error| self.explained(&error))?;
         }
         self.process.signal(Signal::TERM).or_else(ignore_ended)?;
         Ok(outcome)
@@ -234,7 +249,7 @@ fn writes(line: &str) -> bool {
     line.contains("running command") && line.contains("/ran")
 }
 
-fn command(case: &Case, program: &Path, directory: &TempDir) -> io::Result<Command> {
+fn command(case: &Case, program: &Path, directory: &Directory) -> io::Result<Command> {
     let path = directory.path();
     let mut command = match places(case, directory)? {
         Some(script) => {
@@ -252,7 +267,7 @@ fn command(case: &Case, program: &Path, directory: &TempDir) -> io::Result<Comma
 
 /// A script that puts the case's own files where the daemon looks for the machine's, for the daemon alone, and then
 /// becomes the daemon.
-fn places(case: &Case, directory: &TempDir) -> io::Result<Option<String>> {
+fn places(case: &Case, directory: &Directory) -> io::Result<Option<String>> {
     let mut script = String::new();
     for (number, (place, text)) in case.in_place.iter().enumerate() {
         let name = format!("place{number}");

@@ -24,13 +24,13 @@ fn answers() -> Vec<Case> {
 
 fn refused() -> Vec<Case> {
     vec![
-        run("arguments: an option that does not exist", &["--bogus"]).differs("D13"),
-        run("arguments: a letter that does not exist", &["-x"]).differs("D13"),
-        run("arguments: -c without a file", &["-c"]).differs("D13"),
-        run("arguments: --config without a file", &["--config"]).differs("D13"),
-        run("arguments: a value for a switch", &["--verbose=yes"]).differs("D13"),
-        run("arguments: an ambiguous abbreviation", &["--ver"]).differs("D13"),
-        run("arguments: another ambiguous abbreviation", &["--lo"]).differs("D13"),
+        run("arguments: an option that does not exist", &["--bogus"]).differs("D13", "exit 1"),
+        run("arguments: a letter that does not exist", &["-x"]).differs("D13", "exit 1"),
+        run("arguments: -c without a file", &["-c"]).differs("D13", "exit 1"),
+        run("arguments: --config without a file", &["--config"]).differs("D13", "exit 1"),
+        run("arguments: a value for a switch", &["--verbose=yes"]).differs("D13", "exit 1"),
+        run("arguments: an ambiguous abbreviation", &["--ver"]).differs("D13", "exit 1"),
+        run("arguments: another ambiguous abbreviation", &["--lo"]).differs("D13", "exit 1"),
     ]
 }
 
@@ -56,8 +56,9 @@ fn spellings() -> Vec<Case> {
         starts("arguments: --only-ip-v4", &["--only-ip-v4", "-c", "{dir}/knockd.conf"]),
         starts("arguments: --debug", &["-D", "-c", "{dir}/knockd.conf"]),
         starts("arguments: --verbose twice", &["-v", "--verbose", "-c", "{dir}/knockd.conf"]),
-        starts("arguments: --save-mem", &["--save-mem", "-c", "{dir}/knockd.conf"]).differs("D14"),
-        starts("arguments: -s", &["-s", "-c", "{dir}/knockd.conf"]).differs("D14"),
+        starts("arguments: --save-mem", &["--save-mem", "-c", "{dir}/knockd.conf"])
+            .differs("D14", "running + open 10.9.1.1"),
+        starts("arguments: -s", &["-s", "-c", "{dir}/knockd.conf"]).differs("D14", "running + open 10.9.1.1"),
     ]
 }
 
@@ -75,7 +76,8 @@ fn overruled() -> Vec<Case> {
                 .arguments(&["--interface=eth0"]),
         ),
         opens(file("arguments: eth0 where nothing is said", text.replace("interface = eth0\n", ""))),
-        file("arguments: an interface that does not exist", text.replace("eth0", "eth7")).differs("D15"),
+        file("arguments: an interface that does not exist", text.replace("eth0", "eth7"))
+            .differs("D15", "running"),
         opens(file("arguments: -g", no_log.clone()).arguments(&["-g", "{dir}/knockd.log"])),
         opens(
             file("arguments: the file's log goes before -g", text.clone())
@@ -112,7 +114,7 @@ fn background() -> Vec<Case> {
             .sentinel()
             .signal(Signal::TERM)
             .line("shutting down")
-            .pause(300)
+            .shell("cd {dir}; for i in $(seq 50); do test -e knockd.pid || break; sleep 0.1; done")
             .shell("cd {dir}; ls | grep -c pid >files || true")
             .shows("files"),
         file("background: SIGHUP with a relative path", with_pid.clone())
@@ -124,12 +126,12 @@ fn background() -> Vec<Case> {
             .pause(300)
             .knock("7001,7002")
             .ran("open")
-            .differs("D16"),
+            .differs("D16", "exit 0, running in the background + open 10.9.1.1"),
         file("background: -d with a bad file", "[door]\n").arguments(&["-d"]).ends(),
         file("background: -d with a missing interface", with_pid.replace("eth0", "eth7"))
             .arguments(&["-d"])
             .ends()
-            .differs("D15"),
+            .differs("D15", "exit 0, running in the background"),
         file("background: a stale pid file", with_pid)
             .with_file("knockd.pid", "1999999999\n")
             .arguments(&["-d"])

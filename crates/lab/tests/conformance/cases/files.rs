@@ -15,7 +15,7 @@ fn configuration() -> Vec<Case> {
         file("files: a configuration that is a directory", "")
             .command_line(&["-c", "{dir}", "-v"])
             .ends()
-            .differs("D11"),
+            .differs("D11", "exit 1"),
         file("files: an empty configuration", "").arguments(&["-v"]),
         file("files: a configuration of remarks", "# nothing\n\n").arguments(&["-v"]),
         file("files: options and no door", "[options]\nlogfile = {dir}/knockd.log\ninterface = eth0\n"),
@@ -23,7 +23,7 @@ fn configuration() -> Vec<Case> {
             .knock("7001,7002")
             .ran("open")
             .sentinel()
-            .differs("D12"),
+            .differs("D12", "exit 1"),
         door("files: a relative path to the configuration", DOOR)
             .command_line(&["-c", "knockd.conf"])
             .knock("7001,7002")

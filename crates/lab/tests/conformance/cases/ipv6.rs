@@ -1,10 +1,12 @@
 //! IPv6, and `-4`.
 
+use std::net::SocketAddr;
+
 use lab::{Extension, Frame};
 
-use crate::case::{Case, door};
+use crate::case::{Case, Ends, door};
 
-use super::{DOOR, SEQUENCE};
+use super::{COMMAND, DOOR, SEQUENCE};
 
 const FOUR: &str = "sequence = 7001,7002\ncommand = echo four %IP% >>{dir}/ran\n";
 
@@ -38,8 +40,8 @@ pub(crate) fn cases() -> Vec<Case> {
             .knock6("7001,7002")
             .ran("open")
             .pause(1300)
-            .sentinel(),
-        door("ipv6: TCP and UDP mixed", "sequence = 7001:udp,7002\ncommand = echo open >>{dir}/ran\n")
+            .sentinel()
+            .differs("D33", "running + open fd09::1:1"),door("ipv6: TCP and UDP mixed", "sequence = 7001:udp,7002\ncommand = echo open >>{dir}/ran\n")
             .knock6("7001:udp,7002")
             .ran("open")
             .sentinel(),
@@ -56,6 +58,14 @@ pub(crate) fn cases() -> Vec<Case> {
             .knock_at("fd09::8", "7001,7002")
             .ran("open")
             .sentinel(),
+        door("ipv6: from a link-local address", &format!("sequence = 7001\n{COMMAND}"))
+            .frames(|ends| syn("[fe80::9]:1", ends))
+            .ran("open")
+            .sentinel(),
+        from("ipv6: from the loopback address", |ends| syn("[::1]:1", ends)),
+        from("ipv6: from a multicast address", |ends| syn("[ff02::1]:1", ends)),
+        from("ipv6: from an IPv4 address", |ends| syn("[::ffff:10.9.1.1]:1", ends)),
+        from("ipv6: from no address", |ends| syn("[::]:1", ends)),
         extension("ipv6: hop-by-hop options", |ends| vec![Frame::tcp(ends.from6(9), ends.to6(7001)).extension(Extension::HopByHop(1))]),
         extension("ipv6: destination options", |ends| {
             vec![Frame::tcp(ends.from6(9), ends.to6(7001)).extension(Extension::DestinationOptions(2))]
@@ -66,6 +76,19 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
-fn extension(name: &'static str, frames: fn(&crate::case::Ends<'_>) -> Vec<Frame>) -> Case {
-    door(name, "sequence = 7001\n").frames(frames).sentinel().differs("D23")
+/// A knock from this address, which cannot be.
+fn from(name: &'static str, frames: fn(&Ends<'_>) -> Vec<Frame>) -> Case {
+    door(name, &format!("sequence = 7001\n{COMMAND}")).frames(frames).sentinel().differs("D21", "running")
+}
+
+fn syn(source: &str, ends: &Ends<'_>) -> Vec<Frame> {
+    let source: SocketAddr = source.parse().unwrap_or_else(|_| panic!("{source} is no address"));
+    vec![Frame::tcp(source, ends.to6(7001))]
+}
+
+fn extension(name: &'static str, frames: fn(&Ends<'_>) -> Vec<Frame>) -> Case {
+    door(name, &format!("sequence = 7001\n{COMMAND}"))
+        .frames(frames)
+        .sentinel()
+        .differs("D23", "running + open fd09::1:1")
 }

@@ -62,6 +62,12 @@ pub(crate) fn cases() -> Vec<Case> {
             .knock("7001,7002")
             .ran("open 10.9.1.1")
             .sentinel(),
+        door("log: an answer that does not come with -l", DOOR)
+            .arguments(&["-l"])
+            .in_place("/etc/resolv.conf", "nameserver 10.8.0.9\noptions timeout:4 attempts:1\n")
+            .knock("7001,7002")
+            .pause(1500)
+            .differs("D37", "running + open 10.9.1.1"),
         doors("log: the interface's name", "").sentinel(),
     ]
 }

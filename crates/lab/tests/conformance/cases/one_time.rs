@@ -39,27 +39,29 @@ pub(crate) fn cases() -> Vec<Case> {
         with("one-time: the last", "7001,7002\n")
             .knock("7001,7002")
             .ran("open")
-            .file_has("list", "#")
             .line("no more")
-            .sentinel(),
-        with("one-time: none left", "#001,7002\n").sentinel(),
-        with("one-time: an empty list", "").sentinel(),
-        with("one-time: a line without an end", "7001,7002")
+            .sentinel()
+            .differs("D35", "running + open 10.9.1.1"),
+        with("one-time: none left", "#001,7002\n").sentinel().differs("D35", "running"),
+        with("one-time: an empty list", "").sentinel().differs("D35", "running"),
+        with("one-time: the last, a line without an end", "7001,7002")
             .knock("7001,7002")
             .ran("open")
-            .file_has("list", "#")
-            .sentinel(),
+            .line("no more")
+            .sentinel()
+            .differs("D35", "running + open 10.9.1.1"),
         with("one-time: a bad line", "7001,7002\nnonsense:x\n7003,7004\n")
             .knock("7001,7002")
             .ran("open")
             .sentinel()
-            .differs("D29"),
-        with("one-time: the tail of a longer one", "7001\n7001,7002,7003\n")
+            .differs("D29", "exit 1"),
+        with("one-time: the tail of a longer one", "7001\n7001,7002,7003\n7005\n")
             .knock("7001")
             .ran("open")
             .file_has("list", "#")
             .knock("7002,7003")
-            .sentinel(),
+            .sentinel()
+            .differs("D36", "running + open 10.9.1.1"),
         door("one-time: no such list", &format!("one_time_sequences = {{dir}}/list\n{COMMAND}")).ends(),
     ]
 }

@@ -2,9 +2,8 @@
 
 use lab::Signal;
 
-use crate::case::{Case, door};
-
 use super::{COMMAND, DOOR};
+use crate::case::{Case, door, doors};
 
 const OTHER: &str = "[other]\nsequence = 7003,7004\ncommand = echo other %IP% >>{dir}/ran\n";
 
@@ -27,8 +26,11 @@ fn reloading() -> Vec<Case> {
             .knock("7003,7004")
             .ran("other")
             .sentinel(),
-        reread(reloads("SIGHUP: a rotated log").shell("mv {dir}/knockd.log {dir}/old.log"))
-            .line("re-reading")
+        reloads("SIGHUP: a rotated log")
+            .shell("mv {dir}/knockd.log {dir}/old.log")
+            .signal(Signal::HUP)
+            .file_has("old.log", "re-reading config file")
+            .pause(300)
             .knock("7001,7002")
             .ran("open")
             .sentinel(),
@@ -39,7 +41,7 @@ fn reloading() -> Vec<Case> {
             .pause(300)
             .knock("7001,7002")
             .ran("open")
-            .differs("D16"),
+            .differs("D16", "running + open 10.9.1.1"),
         reloads("SIGHUP: no file")
             .shell("rm {dir}/knockd.conf")
             .signal(Signal::HUP)
@@ -47,7 +49,11 @@ fn reloading() -> Vec<Case> {
             .pause(300)
             .knock("7001,7002")
             .ran("open")
-            .differs("D16"),
+            .differs("D16", "running + open 10.9.1.1"),
+        reread(reloads("SIGHUP: with -v").arguments(&["-v"]).shows_stdout())
+            .knock("7001,7002")
+            .ran("open")
+            .sentinel(),
         reread(
             door("SIGHUP: in the middle of a sequence", &format!("sequence = 7001,7002,7003\n{COMMAND}"))
                 .knock("7001,7002")
@@ -56,7 +62,7 @@ fn reloading() -> Vec<Case> {
         )
         .knock("7003")
         .sentinel()
-        .differs("D30"),
+        .differs("D30", "running + open 10.9.1.1"),
         reread(
             door(
                 "SIGHUP: while a door is open",
@@ -71,7 +77,14 @@ fn reloading() -> Vec<Case> {
 }
 
 fn ending() -> Vec<Case> {
-    let stopping = format!("{DOOR}cmd_timeout = 30\nstop_command = echo end %IP% >>{{dir}}/ran\n");
+    let stays = |number: u16, time| {
+        format!(
+            "[{number}]\nsequence = {number}\ncommand = echo open >>{{dir}}/ran\ncmd_timeout = {time}\n\
+             stop_command = echo end {number} >>{{dir}}/ran\n"
+        )
+    };
+    let three = [stays(7001, 1), stays(7002, 5), stays(7003, 5)].concat();
+    let stopping = format!("{DOOR}cmd_timeout = 3\nstop_command = echo end %IP% >>{{dir}}/ran\n");
     vec![
         door("end: SIGTERM", DOOR).sentinel().signal(Signal::TERM).exit(),
         door("end: SIGINT", DOOR).sentinel().signal(Signal::INT).exit(),
@@ -97,19 +110,29 @@ fn ending() -> Vec<Case> {
             .ran("open")
             .signal(Signal::TERM)
             .exit()
-            .differs("D31"),
+            .differs("D31", "exit 15 + open 10.9.1.1 + end 10.9.1.1"),
         door("end: SIGINT while a door is open", &stopping)
             .knock("7001,7002")
             .ran("open")
             .signal(Signal::INT)
             .exit()
-            .differs("D31"),
-        door("end: the interface goes", DOOR).sentinel().shell("ip link del eth0").pause(500).differs("D32"),
+            .differs("D31", "exit 2 + open 10.9.1.1 + end 10.9.1.1"),
+        doors("end: SIGTERM while three doors are open", &three)
+            .knock("7001,7002,7003")
+            .ran_times(3, "open")
+            .signal(Signal::TERM)
+            .exit()
+            .unordered()
+            .differs("D31", "exit 15 + end 7001 + end 7002 + end 7003 + open + open + open"),
+        door("end: the interface goes", DOOR)
+            .sentinel()
+            .shell("ip link del eth0")
+            .pause(500)
+            .differs("D32", "running"),
         door("end: the interface is down for a moment", DOOR)
             .shell("ip link set eth0 down; sleep 0.2; ip link set eth0 up; ip route add default via 10.9.1.1")
             .pause(200)
             .knock("7001,7002")
             .ran("open"),
-        door("end: SIGUSR1 and SIGPIPE", DOOR).sentinel().signal(Signal::PIPE).pause(200),
     ]
 }

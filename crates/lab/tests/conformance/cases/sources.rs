@@ -30,26 +30,38 @@ pub(crate) fn cases() -> Vec<Case> {
             .ran("open")
             .sentinel()
             .unordered()
-            .differs("D22"),
+            .differs("D22", "running + open 10.9.1.1 + open 10.9.2.2"),
         door("sources: who began last finishes first", DOOR)
             .knock("7001")
             .knock_from(2, "7001,7002")
             .knock("7002")
             .ran("open 10.9.2.2")
+            .ran("open 10.9.1.1")
             .sentinel()
-            .unordered()
-            .differs("D22"),
+            .unordered(),
         door("sources: a stranger's wrong port", &three)
+            .knock_from(2, "7001")
             .knock("7001,7002")
-            .knock_from(2, "7001,7003")
+            .knock_from(2, "7003")
             .knock("7003")
             .sentinel()
-            .differs("D22"),
-        doors("sources: another door", &format!("[a]\n{three}[b]\nsequence = 7004\n"))
-            .knock("7001,7002")
+            .differs("D22", "running + open 10.9.1.1"),
+        doors("sources: a stranger at another door", &format!("[a]\n{three}[b]\nsequence = 7004,7005\n"))
             .knock_from(2, "7004")
+            .knock("7001,7002")
+            .knock_from(2, "7005")
             .knock("7003")
             .sentinel()
-            .differs("D22"),
+            .differs("D22", "running + open 10.9.1.1"),
+        doors(
+            "sources: a stranger's time is over",
+            &format!("[a]\n{three}[b]\nsequence = 7004,7005\nseq_timeout = 1\n"),
+        )
+        .knock_from(2, "7004")
+        .knock("7001,7002")
+        .pause(2100)
+        .knock("7003")
+        .sentinel()
+        .differs("D22", "running + open 10.9.1.1"),
     ]
 }

@@ -26,11 +26,11 @@ fn sequences() -> Vec<Case> {
             .knock("7001,7002,7003")
             .ran("open")
             .sentinel(),
-        door("time: it counts from the first knock", &three.replace("seq_timeout = 1", "seq_timeout = 2"))
+        door("time: it counts from the first knock", &three.replace("seq_timeout = 1", "seq_timeout = 3"))
             .knock("7001")
-            .pause(1600)
+            .pause(1500)
             .knock("7002")
-            .pause(1600)
+            .pause(2600)
             .knock("7003")
             .sentinel(),
         door("time: enough of it", &three.replace("seq_timeout = 1", "seq_timeout = 4"))
@@ -42,16 +42,16 @@ fn sequences() -> Vec<Case> {
         door("time: a sequence is given up without another packet", &three)
             .knock("7001,7002")
             .pause(OVER_A_SECOND)
-            .differs("D24"),
+            .differs("D24", "running"),
         door(
             "time: the fraction of a sequence's time",
-            &three.replace("seq_timeout = 1", "seq_timeout = 1.9"),
+            &three.replace("seq_timeout = 1", "seq_timeout = 2.9"),
         )
         .knock("7001")
-        .pause(300)
+        .pause(OVER_A_SECOND)
         .knock("7002,7003")
-        .pause(100)
-        .sentinel(),
+        .sentinel()
+        .differs("D25", "running + open 10.9.1.1"),
     ]
 }
 
@@ -60,13 +60,13 @@ fn openings() -> Vec<Case> {
     vec![
         stopping("openings: start and stop", "1").knock("7001,7002").ran("open").ran("end").sentinel(),
         stopping("openings: stop at once", "0").knock("7001,7002").ran("end").sentinel(),
-        stopping("openings: not yet stopped", "30").knock("7001,7002").ran("open").pause(700).sentinel(),
+        stopping("openings: not yet stopped", "5").knock("7001,7002").ran("open").pause(700).sentinel(),
         stopping("openings: the fraction of a time", "0.8")
             .knock("7001,7002")
             .ran("open")
             .pause(300)
             .sentinel()
-            .differs("D25"),
+            .differs("D25", "running + open 10.9.1.1"),
         stopping("openings: two sources", "1")
             .knock("7001,7002")
             .ran("open 10.9.1.1")
@@ -89,7 +89,7 @@ fn openings() -> Vec<Case> {
             .ran("end")
             .pause(300)
             .sentinel()
-            .differs("D26"),
+            .differs("D26", "running + open 10.9.1.1 + end 10.9.1.1"),
         door("openings: no stop without a start", &format!("sequence = 7001,7002\n{STOPS}cmd_timeout = 0\n"))
             .knock("7001,7002")
             .line("OPEN SESAME")
@@ -112,14 +112,12 @@ fn openings() -> Vec<Case> {
             .sentinel(),
         door(
             "openings: a slow command keeps nobody waiting",
-            "sequence = 7001,7002\ncommand = sleep 3; echo open %IP% >>{dir}/ran\n",
+            "sequence = 7001,7002\ncommand = sleep 8; echo open %IP% >>{dir}/ran\n",
         )
         .knock("7001,7002")
         .line("running command")
         .knock_from(2, "7001,7002")
         .lines(2, "running command")
-        .ran("open")
-        .ran_times(2, "open")
         .unordered()
         .sentinel(),
     ]
