@@ -9,6 +9,7 @@ use knock_core::config::{Config, Diagnostic, Severity};
 
 use crate::cli::Arguments;
 use crate::configuration::{self, Loaded};
+use crate::log;
 
 /// Prints all errors and warnings; succeeds where the configuration can be used.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
@@ -25,7 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             summary(&loaded)
         }
         Err(error) => {
-            eprintln!("knockd: error: {error}");
+            log::tell(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -50,12 +51,9 @@ fn summary(loaded: &Loaded) -> ExitCode {
     } else {
         "cannot be used".into()
     };
-    println!(
-        "{}: {verdict}: {}, {}",
-        loaded.source.name,
-        number(errors, "error"),
-        number(warnings, "warning")
-    );
+    let counts = format!("{}, {}", number(errors, "error"), number(warnings, "warning"));
+    // As above.
+    let _ = writeln!(std::io::stdout(), "{}: {verdict}: {counts}", loaded.source.name);
     if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use knock_core::config::Interfaces;
 
+use crate::log;
+
 /// Opens doors for those who knock the right ports in the right order.
 #[derive(Debug, Parser)]
 #[command(
@@ -67,7 +69,7 @@ pub(crate) fn parse() -> Result<Arguments, ExitCode> {
         if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     })?;
     for argument in &arguments.surplus {
-        eprintln!("knockd: warning: \"{argument}\" is no option and is passed over");
+        log::tell(&format!("warning: \"{argument}\" is no option and is passed over"));
     }
     Ok(arguments)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use knock_core::config::{Interfaces, Severity};
 use knock_core::time::Timestamp;
-use knock_core::tracker::{DoorIndex, Event};
+use knock_core::tracker::What;
 use knock_linux::clock::{self, Alarm};
 use knock_linux::links::Links;
 use knock_linux::process::into_background;
@@ -18,7 +18,7 @@ use crate::acting::{Acting, NextSequence};
 use crate::check;
 use crate::cli::Arguments;
 use crate::configuration::{self, Loaded, Settings};
-use crate::log::Log;
+use crate::log::{self, Log};
 use crate::pid_file::PidFile;
 use crate::reading::{Reading, Report};
 use crate::signals::{Request, Signals};
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     match Daemon::start(arguments).and_then(Daemon::run) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("knockd: error: {error}");
+            log::tell(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -143,7 +143,7 @@ impl<'a> Daemon<'a> {
         if ready.links && self.links.changed() {
             self.links_due.get_or_insert(now + LINKS_SETTLE);
         }
-        if ready.packets && self.ending.is_none() {
+        if ready.packets {
             self.receive(now)?;
         }
         self.handle_timers(now)
@@ -164,12 +164,13 @@ impl<'a> Daemon<'a> {
     fn end(&mut self, status: u8, now: Timestamp) {
         self.ending = Some((status, now + PATIENCE_AT_END));
         self.log.print("waiting for child processes...");
+        self.reading.stop();
         self.acting.shut_down(now, &mut self.log);
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
         let deadlines = [
-            self.reading.next_deadline().filter(|_| self.ending.is_none()),
+            self.reading.next_deadline(),
             self.acting.next_deadline(),
             self.links_due,
             self.log.lookup().and_then(|lookup| lookup.next_deadline()),
@@ -218,9 +219,7 @@ impl<'a> Daemon<'a> {
 
     fn handle_timers(&mut self, now: Timestamp) -> Result<(), String> {
         let mut reports = Vec::new();
-        if self.ending.is_none() {
-            self.reading.handle_timer(now, &mut reports);
-        }
+        self.reading.handle_timer(now, &mut reports);
         self.handle(reports, now)?;
         self.acting.handle_timer(now, &mut self.log);
         self.log.release();
@@ -239,7 +238,7 @@ impl<'a> Daemon<'a> {
     fn handle(&mut self, reports: Vec<Report>, now: Timestamp) -> Result<(), String> {
         for report in reports {
             self.tell(&report);
-            let Event::Opening { door, source } = report else { continue };
+            let Report { door, source, what: What::Opening } = report else { continue };
             if let Some(NextSequence(next)) = self.acting.open(door, source, now, &mut self.log) {
                 self.reading.set_sequence(door, next).map_err(say("the filter"))?;
             }
@@ -248,28 +247,22 @@ impl<'a> Daemon<'a> {
     }
 
     fn tell(&mut self, report: &Report) {
-        let name = |door: DoorIndex| self.acting.name(door);
-        match *report {
-            Event::Stage { door, source, stage } => {
-                let message = format!("{}: Stage {stage}", name(door));
-                self.log.say_of(source, &message);
+        let Report { door, source, what } = *report;
+        let door = self.acting.name(door);
+        match what {
+            What::Stage(stage) => self.log.say_of(source, &format!("{door}: Stage {stage}")),
+            What::Opening => self.log.say_of(source, &format!("{door}: OPEN SESAME")),
+            What::TimedOut(stage) => {
+                self.log.say_of(source, &format!("{door}: sequence timeout (stage {stage})"));
             }
-            Event::Opening { door, source } => {
-                let message = format!("{}: OPEN SESAME", name(door));
-                self.log.say_of(source, &message);
+            What::Spoiled { stage, hit, .. } => {
+                self.log.debug(|| format!("{source}: {door}: {hit} is wrong behind stage {stage}"));
             }
-            Event::TimedOut { door, source, stage } => {
-                let message = format!("{}: sequence timeout (stage {stage})", name(door));
-                self.log.say_of(source, &message);
+            What::CoolingDown => {
+                self.log.debug(|| format!("{source}: {door}: passed over, cooling down"));
             }
-            Event::Spoiled { door, source, stage, hit, .. } => {
-                self.log.debug(|| format!("{source}: {}: {hit} is wrong behind stage {stage}", name(door)));
-            }
-            Event::CoolingDown { door, source } => {
-                self.log.debug(|| format!("{source}: {}: passed over, cooling down", name(door)));
-            }
-            Event::Crowded { door, source } => {
-                self.log.debug(|| format!("{source}: {}: dropped, too many attempts", name(door)));
+            What::Crowded => {
+                self.log.debug(|| format!("{source}: {door}: dropped, too many attempts"));
             }
         }
     }
@@ -316,7 +309,7 @@ impl<'a> Daemon<'a> {
             self.log.record(&warning);
         }
         if let Err(error) = self.apply(settings) {
-            self.log.complain(&format!("error: the new configuration is not fully in force: {error}"));
+            self.keep(&[format!("error: {error}")]);
         }
     }
 
@@ -329,10 +322,10 @@ impl<'a> Daemon<'a> {
 
     fn apply(&mut self, settings: Settings) -> io::Result<()> {
         let (watched, links) = find(settings.interfaces)?;
-        self.links = links;
-        self.reading.reconfigure(&settings.doors)?;
-        self.reading.watch(watched)?;
+        // Both halves or none: they call the doors by their numbers.
+        self.reading.reconfigure(&settings.doors, watched)?;
         self.acting.reconfigure(settings.doors, &mut self.log);
+        self.links = links;
         Ok(())
     }
 

@@ -95,7 +95,7 @@ impl Log {
     /// A line of the log that somebody should see: it goes to standard error too.
     pub(crate) fn complain(&mut self, message: &str) {
         if self.foreground {
-            eprintln!("knockd: {}", printable(message));
+            tell(message);
         }
         self.record(message);
     }
@@ -169,6 +169,12 @@ pub(crate) struct Line {
     message: String,
     /// It goes to standard output too, with `-v`.
     printed: bool,
+}
+
+/// Says something on standard error.
+pub(crate) fn tell(message: &str) {
+    // Whoever closed standard error does not want to read it.
+    let _ = writeln!(io::stderr().lock(), "knockd: {}", printable(message));
 }
 
 fn print_line(message: &str) {

@@ -45,23 +45,9 @@ impl Lookup {
             Ok((bell, ring)) => (Some(bell), Some(ring)),
             Err(_) => (None, None),
         };
-        if let Some(bell) = &bell {
-            // Where this fails, reading it would wait: then it is not read.
-            let _ = bell.set_nonblocking(true);
-        }
-        thread::spawn(move || {
-            for address in asked {
-                let name = dns_lookup::lookup_addr(&address).ok();
-                let name = name.filter(|name| *name != address.to_string());
-                if answer.send((address, name)).is_err() {
-                    return;
-                }
-                if let Some(ring) = &ring {
-                    // A full socket rings already.
-                    let _ = ring.send(&[1]);
-                }
-            }
-        });
+        let bell = bell.filter(|bell| bell.set_nonblocking(true).is_ok());
+        // Without the thread there are no names: its end of the channel is gone, and nobody is asked.
+        let _ = thread::Builder::new().spawn(move || answer_all(&asked, &answer, ring.as_ref()));
         Self { questions, answers, bell, names: HashMap::new(), held: VecDeque::new() }
     }
 
@@ -125,5 +111,18 @@ impl Lookup {
             self.names.clear();
         }
         self.names.insert(address, name);
+    }
+}
+
+fn answer_all(asked: &Receiver<IpAddr>, answer: &SyncSender<(IpAddr, Name)>, ring: Option<&UnixDatagram>) {
+    for address in asked {
+        let name = dns_lookup::lookup_addr(&address).ok().filter(|name| *name != address.to_string());
+        if answer.send((address, name)).is_err() {
+            return;
+        }
+        if let Some(ring) = ring {
+            // A full socket rings already.
+            let _ = ring.send(&[1]);
+        }
     }
 }

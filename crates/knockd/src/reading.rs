@@ -35,15 +35,28 @@ impl Reading {
     /// Where no packet socket can be had.
     pub(crate) fn new(doors: &[ReadyDoor], watched: Watched, ipv4_only: bool) -> io::Result<Self> {
         let tracker = Tracker::new(tracked(doors), MAX_ATTEMPTS);
-        let capture = Capture::open(&wanted(&tracker, &watched, ipv4_only))?;
+        let capture = Capture::open(&wanted(tracker.doors(), &watched, ipv4_only))?;
         Ok(Self { capture, tracker, watched, ipv4_only })
     }
 
-    /// Takes other doors; attempts that would have come as far on them go on.
-    pub(crate) fn reconfigure(&mut self, doors: &[ReadyDoor]) -> io::Result<()> {
+    /// Takes other doors and interfaces; attempts that would have come as far on them go on.
+    ///
+    /// # Errors
+    /// Where the kernel does not take the filter; then all stays as it is.
+    pub(crate) fn reconfigure(&mut self, doors: &[ReadyDoor], watched: Watched) -> io::Result<()> {
+        let doors = tracked(doors);
+        self.capture.set_filter(&wanted(&doors, &watched, self.ipv4_only))?;
         let old = std::mem::replace(&mut self.tracker, Tracker::new(Vec::new(), 0));
-        self.tracker = old.reconfigured(tracked(doors), MAX_ATTEMPTS);
-        self.renew_filter()
+        self.tracker = old.reconfigured(doors, MAX_ATTEMPTS);
+        self.watched = watched;
+        Ok(())
+    }
+
+    /// Follows nobody any more.
+    pub(crate) fn stop(&mut self) {
+        self.tracker = Tracker::new(Vec::new(), 0);
+        // Where the kernel does not take even this filter, what comes in finds no door.
+        let _ = self.renew_filter();
     }
 
     /// Gives a door another sequence, or none.
@@ -64,12 +77,12 @@ impl Reading {
 
     /// Listens anew, after the socket failed.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
-        self.capture = Capture::open(&wanted(&self.tracker, &self.watched, self.ipv4_only))?;
+        self.capture = Capture::open(&wanted(self.tracker.doors(), &self.watched, self.ipv4_only))?;
         Ok(())
     }
 
     fn renew_filter(&self) -> io::Result<()> {
-        self.capture.set_filter(&wanted(&self.tracker, &self.watched, self.ipv4_only))
+        self.capture.set_filter(&wanted(self.tracker.doors(), &self.watched, self.ipv4_only))
     }
 
     /// Takes the packets that have come in, a batch of them at most; `debug` is told of each.
@@ -149,8 +162,7 @@ fn tracked(doors: &[ReadyDoor]) -> Vec<TrackedDoor> {
     tracked.collect()
 }
 
-fn wanted(tracker: &Tracker, watched: &Watched, ipv4_only: bool) -> Wanted {
-    let doors = tracker.doors();
+fn wanted(doors: &[TrackedDoor], watched: &Watched, ipv4_only: bool) -> Wanted {
     let steps =
         |door: &TrackedDoor| door.sequence.iter().flat_map(Sequence::steps).copied().collect::<Vec<_>>();
     Wanted {

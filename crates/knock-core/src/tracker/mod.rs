@@ -60,40 +60,28 @@ impl TrackedDoor {
     }
 }
 
-/// What happened to an attempt.
+/// What happened between a source and a door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub struct Event {
+    /// The door that is knocked at.
+    pub door: DoorIndex,
+    /// Who knocks.
+    pub source: IpAddr,
+    /// What happened.
+    pub what: What,
+}
+
+/// What may happen to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
     /// So many knocks of the sequence were right.
-    Stage {
-        /// The door that is knocked at.
-        door: DoorIndex,
-        /// Who knocks.
-        source: IpAddr,
-        /// How many knocks were right, from 1.
-        stage: usize,
-    },
-    /// The sequence is complete: this door opens for this address.
-    Opening {
-        /// The door to open.
-        door: DoorIndex,
-        /// The address to open it for.
-        source: IpAddr,
-    },
-    /// The time for the sequence is over.
-    TimedOut {
-        /// The door that was knocked at.
-        door: DoorIndex,
-        /// Who knocked.
-        source: IpAddr,
-        /// How many knocks were right.
-        stage: usize,
-    },
+    Stage(usize),
+    /// The sequence is complete: the door opens for the source.
+    Opening,
+    /// The time for the sequence is over, after so many knocks were right.
+    TimedOut(usize),
     /// A wrong port ended the attempt.
     Spoiled {
-        /// The door that was knocked at.
-        door: DoorIndex,
-        /// Who knocked.
-        source: IpAddr,
         /// How many knocks were right.
         stage: usize,
         /// The port that was hit.
@@ -102,19 +90,9 @@ pub enum Event {
         expected: Step,
     },
     /// The door was opened for this source so lately that its knock is passed over.
-    CoolingDown {
-        /// The door that was knocked at.
-        door: DoorIndex,
-        /// Who knocked.
-        source: IpAddr,
-    },
-    /// There was no room: the oldest attempt that had not gone beyond its first knock was dropped.
-    Crowded {
-        /// The door that was knocked at.
-        door: DoorIndex,
-        /// Whose attempt was dropped, or not begun.
-        source: IpAddr,
-    },
+    CoolingDown,
+    /// There was no room: the attempt, not beyond its first knock, was dropped or not begun.
+    Crowded,
 }
 
 /// Follows the attempts of all sources.
@@ -265,7 +243,7 @@ impl Tracker {
             && deadline <= now
         {
             if let Some(Attempt { door, source, stage: Stage::Reached(stage), .. }) = self.pool.remove(slot) {
-                events.push(Event::TimedOut { door, source, stage: stage.into() });
+                events.push(Event { door, source, what: What::TimedOut(stage.into()) });
             }
         }
     }
@@ -285,7 +263,9 @@ impl Tracker {
         let (steps, hit) = (door.steps(), knock.step);
         let first = steps.first() == Some(&hit);
         match attempt.stage {
-            Stage::CoolingDown if first => events.push(Event::CoolingDown { door: index, source }),
+            Stage::CoolingDown if first => {
+                events.push(Event { door: index, source, what: What::CoolingDown });
+            }
             Stage::Complete if first => self.begin_anew(slot, knock, now, events),
             Stage::CoolingDown | Stage::Complete => {}
             Stage::Reached(stage) => {
@@ -297,7 +277,8 @@ impl Tracker {
                     _ if first => self.begin_anew(slot, knock, now, events),
                     expected => {
                         let expected = expected.copied().unwrap_or(hit);
-                        events.push(Event::Spoiled { door: index, source, stage: reached, hit, expected });
+                        let what = What::Spoiled { stage: reached, hit, expected };
+                        events.push(Event { door: index, source, what });
                         self.pool.remove(slot);
                     }
                 }
@@ -307,7 +288,7 @@ impl Tracker {
 
     fn go_on(&mut self, slot: Slot, stage: usize, knock: &Knock, now: Timestamp, events: &mut Vec<Event>) {
         let Some(door) = self.pool.get(slot).map(|attempt| attempt.door) else { return };
-        events.push(Event::Stage { door, source: knock.source, stage });
+        events.push(Event { door, source: knock.source, what: What::Stage(stage) });
         let reached = self.stage_after(door, stage);
         self.pool.promote(slot, reached, knock.fingerprint);
         if reached == Stage::Complete {
@@ -322,13 +303,13 @@ impl Tracker {
         let stage = self.stage_after(door, 1);
         let attempt = Attempt::new(source, door, stage, now, knock.fingerprint);
         match self.pool.insert(attempt, lanes.attempts) {
-            Inserted::Full => return events.push(Event::Crowded { door, source }),
+            Inserted::Full => return events.push(Event { door, source, what: What::Crowded }),
             Inserted::Instead(other) => {
-                events.push(Event::Crowded { door: other.door, source: other.source })
+                events.push(Event { door: other.door, source: other.source, what: What::Crowded });
             }
             Inserted::Added => {}
         }
-        events.push(Event::Stage { door, source, stage: 1 });
+        events.push(Event { door, source, what: What::Stage(1) });
         if stage == Stage::Complete
             && let Some(slot) = self.pool.latest(lanes.attempts)
         {
@@ -363,7 +344,7 @@ impl Tracker {
         else {
             return;
         };
-        events.push(Event::Opening { door: index, source: knock.source });
+        events.push(Event { door: index, source: knock.source, what: What::Opening });
         let (one_time, cooldown) = (door.one_time, door.cooldown);
         if !cooldown.is_zero() {
             let rest = Attempt::new(knock.source, index, Stage::CoolingDown, now, knock.fingerprint);

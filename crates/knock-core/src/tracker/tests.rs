@@ -74,17 +74,15 @@ impl Scene {
 }
 
 fn openings(events: &[Event]) -> Vec<DoorIndex> {
-    events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Opening { door, .. } => Some(*door),
-            _ => None,
-        })
-        .collect()
+    events.iter().filter(|event| event.what == What::Opening).map(|event| event.door).collect()
+}
+
+fn event(door: DoorIndex, from: u32, what: What) -> Event {
+    Event { door, source: source(from), what }
 }
 
 fn stage(door: DoorIndex, from: u32, stage: usize) -> Event {
-    Event::Stage { door, source: source(from), stage }
+    event(door, from, What::Stage(stage))
 }
 
 #[test]
@@ -92,7 +90,7 @@ fn the_right_ports_in_order_open() {
     let mut scene = Scene::new(vec![door("a", "1,2:udp,3")]);
     assert_eq!(scene.knock(7, "1"), [stage(0, 7, 1)]);
     assert_eq!(scene.knock(7, "2:udp"), [stage(0, 7, 2)]);
-    assert_eq!(scene.knock(7, "3"), [stage(0, 7, 3), Event::Opening { door: 0, source: source(7) }]);
+    assert_eq!(scene.knock(7, "3"), [stage(0, 7, 3), event(0, 7, What::Opening)]);
     assert_eq!(scene.knock(7, "3"), []);
 }
 
@@ -109,7 +107,7 @@ fn a_wrong_port_of_some_door_ends_the_attempt() {
     scene.knocks(7, "1 2");
     let hit = Step::parse("9").unwrap();
     let expected = Step::parse("3").unwrap();
-    assert_eq!(scene.knock(7, "9"), [Event::Spoiled { door: 0, source: source(7), stage: 2, hit, expected }]);
+    assert_eq!(scene.knock(7, "9"), [event(0, 7, What::Spoiled { stage: 2, hit, expected })]);
     assert_eq!(scene.knock(7, "3"), []);
     assert_eq!(scene.tracker.attempts(), 0);
 }
@@ -229,7 +227,7 @@ fn timeouts_happen_on_time_and_touch_nobody_else() {
     scene.knock(8, "1");
     assert_eq!(scene.tracker.next_deadline(), Some(Timestamp::from_millis(1250)));
     assert_eq!(scene.wait(149), []);
-    assert_eq!(scene.wait(1), [Event::TimedOut { door: 1, source: source(7), stage: 1 }]);
+    assert_eq!(scene.wait(1), [event(1, 7, What::TimedOut(1))]);
     assert_eq!(scene.knocks(8, "3"), [1]);
     assert_eq!(scene.knocks(8, "2"), [0; 0], "port 3 was wrong for door a");
     assert_eq!(scene.knocks(7, "2"), [0]);
@@ -244,7 +242,7 @@ fn the_clock_starts_at_the_first_knock() {
     scene.knock(7, "1");
     scene.wait(4999);
     scene.knock(7, "2");
-    assert_eq!(scene.wait(1), [Event::TimedOut { door: 0, source: source(7), stage: 2 }]);
+    assert_eq!(scene.wait(1), [event(0, 7, What::TimedOut(2))]);
 }
 
 #[test]
@@ -273,7 +271,7 @@ fn a_cool_down_passes_knocks_over() {
     let mut scene = Scene::new(vec![TrackedDoor { cooldown: Duration::from_secs(2), ..door("a", "1,2") }]);
     assert_eq!(scene.knocks(7, "1 2"), [0]);
     scene.wait(1999);
-    assert_eq!(scene.knock(7, "1"), [Event::CoolingDown { door: 0, source: source(7) }]);
+    assert_eq!(scene.knock(7, "1"), [event(0, 7, What::CoolingDown)]);
     assert_eq!(scene.knocks(7, "1 2"), [0; 0]);
     assert_eq!(scene.knocks(8, "1 2"), [0], "others are free");
     scene.wait(1);
@@ -331,7 +329,7 @@ fn a_full_tracker_of_advanced_attempts_takes_nobody() {
     for from in 0..3 {
         scene.knocks(from, "1 2");
     }
-    assert_eq!(scene.knock(9, "1"), [Event::Crowded { door: 0, source: source(9) }]);
+    assert_eq!(scene.knock(9, "1"), [event(0, 9, What::Crowded)]);
     assert_eq!(scene.knocks(0, "3"), [0]);
 }
 
