@@ -16,6 +16,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use knock_core::config::position;
 use knock_core::one_time::{USED, Unused, read};
 use knock_core::sequence::{Fault, Sequence};
 
@@ -37,10 +38,8 @@ pub struct Place {
 
 impl Place {
     fn of(path: &Path, text: &str, offset: usize) -> Self {
-        let before = text.get(..offset).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        let line = before.matches('\n').count() + 1;
-        Self { path: path.to_owned(), line, column: before[line_start..].chars().count() + 1 }
+        let (line, column) = position(text, offset);
+        Self { path: path.to_owned(), line, column }
     }
 }
 

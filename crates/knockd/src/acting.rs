@@ -11,9 +11,9 @@ use knock_core::time::Timestamp;
 use knock_core::tracker::DoorIndex;
 
 use crate::commands::Runner;
-use crate::configuration::{ReadyDoor, used_up};
+use crate::configuration::ReadyDoor;
 use crate::log::Log;
-use crate::one_time::OneTimeFile;
+use crate::one_time::{OneTimeFile, used_up};
 
 /// Opens and closes.
 pub(crate) struct Acting {
@@ -42,7 +42,7 @@ impl Acting {
     /// Takes other doors; what is open stays open to its end.
     pub(crate) fn reconfigure(&mut self, doors: Vec<ReadyDoor>, log: &mut Log) {
         for ready in doors.iter().filter(|ready| ready.sequence.is_none()) {
-            log.complain(&used_up(&ready.door));
+            log.complain(&used_up(&ready.door.key.name));
         }
         let acting = doors.into_iter().map(|ReadyDoor { door, one_time, .. }| ActingDoor {
             key: door.key,
@@ -162,7 +162,7 @@ fn next_sequence(file: &mut OneTimeFile, door: &str, log: &mut Log) -> NextSeque
         }
     };
     if sequence.is_none() {
-        log.complain(&crate::one_time::used_up(door));
+        log.complain(&used_up(door));
     }
     NextSequence(sequence)
 }

@@ -8,7 +8,7 @@ use knock_core::config::{self, Config, Diagnostic, Door, Interfaces, SequenceSou
 use knock_core::sequence::Sequence;
 
 use crate::cli::Arguments;
-use crate::one_time::{self, OneTimeFile};
+use crate::one_time::OneTimeFile;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -126,9 +126,4 @@ fn ready_doors(doors: Vec<Door>, source: &Source, base: &Path, remarks: &mut Vec
         }
     });
     ready.collect()
-}
-
-/// What is logged when a door has no sequence left.
-pub(crate) fn used_up(door: &Door) -> String {
-    one_time::used_up(&door.key.name)
 }

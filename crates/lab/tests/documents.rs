@@ -1,5 +1,7 @@
 //! The documents hold what they say: their configurations can be used, and their commands do what is promised.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -77,12 +77,9 @@ pub struct Source {
 }
 
 impl Source {
-    /// Line and column of a byte offset, both counted from 1, the column in characters.
+    /// Line and column of a byte offset; see [`position`].
     pub fn position(&self, offset: usize) -> (usize, usize) {
-        let end = self.floor(offset);
-        let before = &self.text[..end];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        position(&self.text, offset)
     }
 
     /// `FILE:LINE:COLUMN: error: FOUND; expected EXPECTED (HELP)`: one line, for a log.
@@ -133,12 +130,15 @@ impl Source {
 
     /// The nearest character boundary at or before `offset`.
     fn floor(&self, offset: usize) -> usize {
-        let mut end = offset.min(self.text.len());
-        while !self.text.is_char_boundary(end) {
-            end -= 1;
-        }
-        end
+        self.text.floor_char_boundary(offset)
     }
+}
+
+/// Line and column of a byte offset in a text, both counted from 1, the column in characters.
+pub fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = &text[..text.floor_char_boundary(offset)];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod value;
 
 use std::path::PathBuf;
 
-pub use diagnostic::{Diagnostic, Severity, Source};
+pub use diagnostic::{Diagnostic, Severity, Source, position};
 pub use door::{Commands, Door, DoorKey, SequenceSource};
 pub use interfaces::Interfaces;
 pub use lines::MAX_LINE;
