@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The reading half meets strangers' bytes. The acting half believes it nothing but "this door, this address", and
-//! checks both. They share nothing; what passes between them are [`reading::Report`] one way and sequences the other.
+//! checks both. They share nothing; what passes between them are reports one way and sequences the other.
 
 mod acting;
 mod check;
