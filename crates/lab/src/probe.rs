@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::host::Host;
@@ -9,6 +10,8 @@ use crate::wait::timed_out;
 
 /// How long an answer is waited for: far longer than a busy machine needs, shorter than TCP's first repetition.
 const ANSWER: Duration = Duration::from_millis(300);
+/// How long after one attempt the next is made.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a connection attempt meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +53,7 @@ impl Host {
             if Instant::now() >= deadline {
                 return Err(timed_out(&format!("{target} is {state:?}, not {wanted:?}, after {within:?}")));
             }
+            thread::sleep(PAUSE);
         }
     }
 
@@ -71,6 +75,7 @@ impl Host {
             if Instant::now() >= deadline {
                 return Err(timed_out(&format!("{target} is still open after {within:?}")));
             }
+            thread::sleep(PAUSE);
         }
         Ok(())
     }

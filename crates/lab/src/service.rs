@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ const ANSWER: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Service {
     listener: Arc<TcpListener>,
-    connections: Arc<Mutex<Vec<TcpStream>>>,
+    /// All that were ever accepted; those that have ended are closed.
+    connections: Arc<Mutex<Vec<Weak<TcpStream>>>>,
 }
 
 impl Service {
@@ -55,22 +56,21 @@ impl Drop for Service {
     fn drop(&mut self) {
         // Wakes the thread that accepts, which then ends and closes the port.
         let _ = rustix::net::shutdown(&*self.listener, rustix::net::Shutdown::Both);
-        for connection in lock(&self.connections).iter() {
+        for connection in lock(&self.connections).iter().filter_map(Weak::upgrade) {
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
 }
 
-fn serve(listener: &TcpListener, connections: &Mutex<Vec<TcpStream>>) {
+fn serve(listener: &TcpListener, connections: &Mutex<Vec<Weak<TcpStream>>>) {
     while let Ok((stream, _)) = listener.accept() {
-        if let Ok(copy) = stream.try_clone() {
-            lock(connections).push(copy);
-        }
-        thread::spawn(move || echo(stream));
+        let stream = Arc::new(stream);
+        lock(connections).push(Arc::downgrade(&stream));
+        thread::spawn(move || echo(&stream));
     }
 }
 
-fn echo(mut stream: TcpStream) -> io::Result<()> {
+fn echo(mut stream: &TcpStream) -> io::Result<()> {
     writeln!(stream, "{BANNER}")?;
     let mut buffer = [0; 4096];
     loop {

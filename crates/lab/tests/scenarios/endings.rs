@@ -1,0 +1,137 @@
+//! The daemon's end: whatever is open is closed before.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use lab::{Daemon, Lab, Signal};
+
+use crate::support::{DROPPING, OPEN, SOON, STOP, Scene, side_by_side, start};
+
+/// A command that does not end before the daemon does.
+const HANG: &str = "exec tail --pid=$PPID -f /dev/null";
+
+#[test]
+fn three_open_doors_are_closed_before_the_end() -> io::Result<()> {
+    side_by_side([(Signal::TERM, 15), (Signal::INT, 2)], |(signal, status)| {
+        let scene = Scene::new(DROPPING)?;
+        let other = |name: &str, sequence: &str| {
+            format!(
+                "[{name}]\nsequence = {sequence}\ncmd_timeout = 600\nstart_command = echo {name} >> {{dir}}/opened\n\
+                 stop_command = sleep 0.3; echo {name} >> {{dir}}/closed\n"
+            )
+        };
+        let config = format!(
+            "[options]\nlogfile = {{dir}}/knockd.log\n[SSH]\nsequence = 7142,8319\ncmd_timeout = 600\n{OPEN}{STOP}\n{}{}",
+            other("b", "1701,2803"),
+            other("c", "3905,4007")
+        );
+        let mut daemon = scene.knockd(&config)?;
+        scene.assert_shut(scene.ssh4());
+        scene.knock("7142,8319,1701,2803,3905,4007")?;
+        scene.assert_opens(scene.ssh4())?;
+        lab::wait_until("the others", SOON, || daemon.file("opened").lines().count() == 2)?;
+        daemon.signal(signal)?;
+        assert_eq!(daemon.wait_exit(SOON)?.code(), Some(status));
+        // It has ended: this is how it is, not how it will be.
+        scene.assert_shut(scene.ssh4());
+        let mut closed: Vec<_> = daemon.file("closed").lines().map(str::to_owned).collect();
+        closed.sort();
+        assert_eq!(closed, ["b", "c"]);
+        assert!(daemon.log().ends_with("shutting down\n"), "{}", daemon.log());
+        Ok(())
+    })
+}
+
+/// A door whose stop command hangs, open, and the daemon told to end.
+fn ending_with_a_hanging_stop(lab: &Lab) -> io::Result<Daemon> {
+    let daemon = start(
+        lab.server(),
+        &format!(
+            "[options]\nlogfile = {{dir}}/knockd.log\n\
+             [stuck]\nsequence = 7142,8319\ncmd_timeout = 600\nstart_command = touch {{dir}}/opened\nstop_command = {HANG}\n\
+             [good]\nsequence = 1701,2803\ncmd_timeout = 600\nstart_command = touch {{dir}}/good\nstop_command = rm {{dir}}/good\n"
+        ),
+    )?;
+    lab.client().knock(lab.server().ip4(), "7142,8319,1701,2803")?;
+    daemon.wait_for_file("opened", "", SOON)?;
+    daemon.wait_for_file("good", "", SOON)?;
+    daemon.signal(Signal::TERM)?;
+    daemon.wait_for_line("waiting for child processes...", SOON)?;
+    lab::wait_until("the other door is closed", SOON, || !daemon.directory().path().join("good").exists())?;
+    Ok(daemon)
+}
+
+fn assert_tells_what_is_left(daemon: &Daemon) {
+    let log = daemon.log();
+    let left: Vec<_> = log.lines().filter(|line| line.contains("still open")).collect();
+    assert_eq!(left.len(), 1, "{log}");
+    assert!(left[0].contains("10.9.1.1: stuck: ") && left[0].contains("tail --pid"), "{log}");
+}
+
+#[test]
+fn second_signal_ends_the_wait_for_a_hanging_stop_command() -> io::Result<()> {
+    let lab = Lab::pair()?;
+    let mut daemon = ending_with_a_hanging_stop(&lab)?;
+    assert!(daemon.exited()?.is_none(), "it did not wait");
+    let begin = Instant::now();
+    daemon.signal(Signal::TERM)?;
+    assert_eq!(daemon.wait_exit(SOON)?.code(), Some(15));
+    assert!(begin.elapsed() < Duration::from_secs(5), "ended after {:?}", begin.elapsed());
+    assert_tells_what_is_left(&daemon);
+    Ok(())
+}
+
+#[test]
+fn hanging_stop_command_is_given_ten_seconds() -> io::Result<()> {
+    let lab = Lab::pair()?;
+    let begin = Instant::now();
+    let mut daemon = ending_with_a_hanging_stop(&lab)?;
+    assert_eq!(daemon.wait_exit(SOON)?.code(), Some(15));
+    let waited = begin.elapsed();
+    assert!(waited > Duration::from_secs(9), "ended after {waited:?}");
+    assert_tells_what_is_left(&daemon);
+    Ok(())
+}
+
+/// A start command that still runs at the end: what it opens is closed when it has ended.
+#[test]
+fn door_that_is_just_opening_is_closed_before_the_end() -> io::Result<()> {
+    let lab = Lab::pair()?;
+    let mut daemon = start(
+        lab.server(),
+        "[options]\n[door]\nsequence = 7142,8319\ncmd_timeout = 600\n\
+         start_command = touch {dir}/began; sleep 1; echo opened >> {dir}/ran\nstop_command = echo closed >> {dir}/ran\n",
+    )?;
+    lab.client().knock(lab.server().ip4(), "7142,8319")?;
+    daemon.wait_for_file("began", "", SOON)?;
+    daemon.signal(Signal::TERM)?;
+    assert_eq!(daemon.wait_exit(SOON)?.code(), Some(15));
+    assert_eq!(daemon.file("ran"), "opened\nclosed\n");
+    Ok(())
+}
+
+/// While it waits for its commands it opens nothing more.
+#[test]
+fn nobody_gets_in_during_the_end() -> io::Result<()> {
+    let lab = Lab::pair()?;
+    let mut daemon = ending_with_a_hanging_stop(&lab)?;
+    lab.client().knock(lab.server().ip6(), "7142,8319,1701,2803")?;
+    daemon.signal(Signal::INT)?;
+    daemon.wait_exit(SOON)?;
+    assert!(!daemon.log().contains("fd09::1:1"), "{}", daemon.log());
+    Ok(())
+}
+
+#[test]
+fn nothing_open_ends_at_once() -> io::Result<()> {
+    let lab = Lab::pair()?;
+    let mut daemon = start(
+        lab.server(),
+        "[options]\nlogfile = {dir}/knockd.log\n[door]\nsequence = 7142\ncommand = true\n",
+    )?;
+    let begin = Instant::now();
+    daemon.signal(Signal::TERM)?;
+    assert_eq!(daemon.wait_exit(SOON)?.code(), Some(15));
+    assert!(begin.elapsed() < Duration::from_secs(5), "ended after {:?}", begin.elapsed());
+    Ok(())
+}

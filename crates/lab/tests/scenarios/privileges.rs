@@ -1,0 +1,97 @@
+//! What the daemon needs, and what it does without.
+
+use std::io;
+use std::process::{Command, Output};
+
+use lab::{Daemon, Host, TempDir};
+
+use crate::support::{DROPPING, SOON, Scene};
+
+/// `setpriv`, with these capabilities alone, and the program to run.
+fn with_only(capabilities: &str) -> io::Result<Command> {
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--bounding-set={capabilities}")).arg("--inh-caps=-all");
+    command.arg(lab::binary("knockd")?);
+    Ok(command)
+}
+
+/// A shell script that starts the daemon with these capabilities, for [`Daemon::of`].
+fn starter(directory: &TempDir, capabilities: &str) -> io::Result<std::path::PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let binary = lab::binary("knockd")?;
+    let script = format!(
+        "#!/bin/sh\nexec setpriv --bounding-set={capabilities} --inh-caps=-all {} \"$@\"\n",
+        binary.display()
+    );
+    let path = directory.write("starter", script)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+#[test]
+fn cap_net_raw_is_enough() -> io::Result<()> {
+    let directory = TempDir::new()?;
+    let scene = Scene::new(DROPPING)?;
+    let daemon = Daemon::of(starter(&directory, "-all,+net_raw")?)
+        .config(
+            "[options]\ninterface = any\nlogfile = {dir}/knockd.log\n[door]\nsequence = 7142,8319:udp\n\
+             command = grep CapEff /proc/self/status > {dir}/ran\n",
+        )
+        .start(scene.server())?;
+    scene.knock("7142,8319:udp")?;
+    daemon.wait_for_file("ran", "CapEff:\t0000000000002000\n", SOON)?;
+    daemon.wait_for_log("OPEN SESAME", SOON)
+}
+
+#[test]
+fn without_cap_net_raw_it_says_so() -> io::Result<()> {
+    let directory = TempDir::new()?;
+    let host = Host::new("alone")?;
+    let config = directory.write("knockd.conf", "[options]\n[door]\nsequence = 7142\ncommand = true\n")?;
+    let mut command = with_only("-net_raw")?;
+    let output = host.output(command.arg("-c").arg(&config))?;
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("CAP_NET_RAW"), "{stderr}");
+    assert!(output.stdout.is_empty(), "{}", text(&output));
+    Ok(())
+}
+
+/// `--check` needs no privilege, opens no socket and changes no file.
+#[test]
+fn check_tells_and_touches_nothing() -> io::Result<()> {
+    const SEQUENCES: &str = " 7142,8319\n";
+    let directory = TempDir::new()?;
+    let host = Host::new("alone")?;
+    directory.write("sequences", SEQUENCES)?;
+    let cases = [
+        (
+            "[a]\nsequence = 7142,8319\ncommand = touch ran\n[b]\none_time_sequences = sequences\n",
+            0,
+            "can be used",
+        ),
+        ("[a]\nsequence = 7142,8319x\ncommand = touch ran\n", 1, "knockd.conf:5:17"),
+        ("[a]\ncommand = touch ran\n", 1, "cannot be used"),
+    ];
+    for (doors, status, told) in cases {
+        directory.write(
+            "knockd.conf",
+            format!("[options]\nlogfile = knockd.log\npidfile = knockd.pid\n{doors}"),
+        )?;
+        let mut command = with_only("-all")?;
+        command.args(["--check", "-c", "knockd.conf"]).current_dir(directory.path());
+        let output = host.output(&mut command)?;
+        assert_eq!(output.status.code(), Some(status), "{}", text(&output));
+        assert!(text(&output).contains(told), "{told:?} is not in:\n{}", text(&output));
+    }
+    let mut names: Vec<_> =
+        std::fs::read_dir(directory.path())?.flatten().map(|entry| entry.file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["knockd.conf", "sequences"]);
+    assert_eq!(directory.read("sequences"), SEQUENCES);
+    Ok(())
+}

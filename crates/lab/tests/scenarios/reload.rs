@@ -1,0 +1,132 @@
+//! SIGHUP: nothing that is under way is lost, and a bad file changes nothing.
+
+use std::fs;
+use std::io;
+
+use lab::{Daemon, Session, Signal};
+
+use crate::support::{DROPPING, OPEN, SOON, STOP, Scene, count, side_by_side};
+
+/// Tells the daemon to read its configuration again, and waits until the new one is in force: when it begins to read it
+/// once more, it has done with the first time.
+fn reload(daemon: &Daemon) -> io::Result<()> {
+    for _ in 0..2 {
+        let mark = daemon.mark();
+        daemon.signal(Signal::HUP)?;
+        daemon.wait_for_line_after(mark, "re-reading config file", SOON)?;
+    }
+    Ok(())
+}
+
+fn ssh_door(sequence: &str) -> String {
+    format!("[options]\nlogfile = {{dir}}/knockd.log\n[SSH]\nsequence = {sequence}\ntcpflags = syn\n{OPEN}")
+}
+
+#[test]
+fn knock_goes_on_through_a_reload() -> io::Result<()> {
+    let scene = Scene::new(DROPPING)?;
+    let daemon = scene.knockd(&ssh_door("7142,8319,9623"))?;
+    scene.assert_shut(scene.ssh4());
+    scene.knock("7142,8319")?;
+    daemon.wait_for_line("Stage 2", SOON)?;
+    reload(&daemon)?;
+    scene.knock("9623")?;
+    scene.assert_opens(scene.ssh4())
+}
+
+#[test]
+fn bad_file_changes_nothing_and_is_explained() -> io::Result<()> {
+    let scene = Scene::new(DROPPING)?;
+    let daemon = scene.knockd(&ssh_door("7142,8319,9623"))?;
+    scene.knock("7142,8319")?;
+    daemon.wait_for_line("Stage 2", SOON)?;
+    for (bad, place) in [
+        ("[options]\n[SSH]\nsequence = 7142,port,9623\ncommand = true\n", "knockd.conf:3:17: error: "),
+        ("[options]\n[SSH]\ncommand = true\n", "knockd.conf:2:"),
+        ("[options]\n  loggfile = /x\n[SSH]\nsequence = 1\n", "knockd.conf:2:3: error: "),
+    ] {
+        daemon.write_config(bad)?;
+        let mark = daemon.mark();
+        daemon.signal(Signal::HUP)?;
+        daemon.wait_for_line_after(mark, place, SOON)?;
+        daemon.wait_for_line_after(mark, "the old one stays in force", SOON)?;
+        daemon.wait_for_log(place, SOON)?;
+    }
+    fs::remove_file(daemon.directory().path().join("knockd.conf"))?;
+    let mark = daemon.mark();
+    daemon.signal(Signal::HUP)?;
+    daemon.wait_for_line_after(mark, "the old one stays in force", SOON)?;
+    // Neither the door nor the knock that was under way has suffered.
+    scene.knock("9623")?;
+    scene.assert_opens(scene.ssh4())
+}
+
+#[test]
+fn open_door_closes_on_time_though_the_reload_removed_it() -> io::Result<()> {
+    let door = format!("[SSH]\nsequence = 7142,8319,9623\ncmd_timeout = 2\n{OPEN}{STOP}");
+    let with_door = format!("[options]\n{door}");
+    let without = "[options]\n[other]\nsequence = 1,2\ncommand = true\n".to_owned();
+    side_by_side([with_door.clone(), without], |after| {
+        let scene = Scene::new(DROPPING)?;
+        let daemon = scene.knockd(&with_door)?;
+        scene.assert_shut(scene.ssh4());
+        scene.knock("7142,8319,9623")?;
+        scene.assert_opens(scene.ssh4())?;
+        daemon.write_config(&after)?;
+        reload(&daemon)?;
+        let mut session = Session::open(scene.guest(), scene.ssh4())?;
+        scene.assert_closes(scene.ssh4())?;
+        session.echo("still in")?;
+        assert_eq!(count(&daemon, "SSH: command timeout"), 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn reload_brings_new_doors_and_takes_old_ones() -> io::Result<()> {
+    let scene = Scene::new(DROPPING)?;
+    let daemon = scene.knockd(&ssh_door("7142,8319,9623"))?;
+    daemon.write_config(&ssh_door("1701,2803,3905"))?;
+    reload(&daemon)?;
+    scene.knock("7142,8319,9623")?;
+    scene.assert_shut(scene.ssh4());
+    assert_eq!(count(&daemon, "Stage"), 0, "the old sequence is still heard");
+    scene.knock("1701,2803,3905")?;
+    scene.assert_opens(scene.ssh4())
+}
+
+/// What logrotate does: the file is moved away, SIGHUP follows.
+#[test]
+fn log_file_is_moved_away_and_begun_anew() -> io::Result<()> {
+    let scene = Scene::new(DROPPING)?;
+    let daemon = scene.knockd(&ssh_door("7142,8319,9623"))?;
+    scene.knock("7142,8319,9623")?;
+    daemon.wait_for_log("OPEN SESAME", SOON)?;
+    let log = daemon.directory().path().join("knockd.log");
+    fs::rename(&log, log.with_extension("log.1"))?;
+    reload(&daemon)?;
+    daemon.wait_for_log("", SOON)?;
+    let old = daemon.file("knockd.log.1");
+    assert!(old.contains("re-reading config file"), "{old}");
+    scene.knock("7142,8319,9623")?;
+    daemon.wait_for_log("10.9.1.1: SSH: OPEN SESAME", SOON)?;
+    assert_eq!(daemon.file("knockd.log.1"), old, "the old file was written on");
+    Ok(())
+}
+
+/// Reloads all the time, under knocks all the time: nobody is lost, nothing ends.
+#[test]
+fn reloads_under_knocks() -> io::Result<()> {
+    const TIMES: usize = 100;
+    let scene = Scene::new(DROPPING)?;
+    let daemon =
+        scene.knockd("[options]\n[door]\nsequence = 7142,8319,9623\ncommand = true\nseq_timeout = 60\n")?;
+    for opened in 1..=TIMES {
+        scene.knock("7142")?;
+        daemon.signal(Signal::HUP)?;
+        scene.knock("8319,9623")?;
+        daemon.signal(Signal::HUP)?;
+        daemon.wait_for_lines(opened, "OPEN SESAME", SOON)?;
+    }
+    Ok(())
+}
