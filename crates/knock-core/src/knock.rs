@@ -95,8 +95,7 @@ pub struct Knock {
     pub step: Step,
     /// The TCP flags; none for UDP.
     pub flags: TcpFlags,
-    /// What a retransmission or a duplicate of the same packet has in common with it, and the next knock
-    /// of the same source has not: source port, and sequence number (TCP) or IP identification and
-    /// checksum (UDP).
+    /// What a retransmission or a duplicate of the same packet has in common with it, and the next knock of the same
+    /// source has not: both ports, and sequence number (TCP) or IP identification and checksum (UDP).
     pub fingerprint: u64,
 }

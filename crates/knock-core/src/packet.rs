@@ -18,6 +18,9 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
     /// How long it was on the wire, counted from where `bytes` begin.
     pub wire_length: usize,
+    /// The checksums need not, or cannot, be verified: the hardware did, or the packet has never left the machine. See
+    /// `PACKET_AUXDATA` in `packet(7)`.
+    pub checksum_trusted: bool,
     /// It came in on the loopback interface, where sources in 127.0.0.0/8 and `::1` are at home.
     pub loopback: bool,
 }
@@ -38,7 +41,11 @@ pub fn decode(frame: &Frame<'_>) -> Option<Knock> {
 
 fn decode_from(frame: &Frame<'_>, first: u16) -> Option<Knock> {
     let (ether_type, skipped) = untag(frame.bytes, first)?;
-    let packet = Packet { bytes: frame.bytes.get(skipped..)?, wire: frame.wire_length.checked_sub(skipped)? };
+    let packet = Packet {
+        bytes: frame.bytes.get(skipped..)?,
+        wire: frame.wire_length.checked_sub(skipped)?,
+        checksum_trusted: frame.checksum_trusted,
+    };
     let datagram = match ether_type {
         ether_type::IPV4 => ipv4(packet),
         ether_type::IPV6 => ipv6(packet),
@@ -49,6 +56,9 @@ fn decode_from(frame: &Frame<'_>, first: u16) -> Option<Knock> {
         protocol::UDP => udp(&datagram),
         _ => None,
     }?;
+    if !frame.checksum_trusted && is_damaged(&datagram) {
+        return None;
+    }
     may_send(datagram.source, frame.loopback).then_some(Knock {
         source: datagram.source,
         destination: datagram.destination,
@@ -103,6 +113,7 @@ struct Packet<'a> {
     bytes: &'a [u8],
     /// Its length on the wire.
     wire: usize,
+    checksum_trusted: bool,
 }
 
 /// What a network header says, and what stands behind it: a transport header and at least some of its data.
@@ -128,6 +139,9 @@ fn ipv4(packet: Packet<'_>) -> Option<Datagram<'_>> {
     let fragment = u16_at(packet.bytes, 6)?;
     let fits = first >> 4 == 4 && header >= SHORTEST && header <= total && total <= packet.wire;
     if !fits || fragment & FRAGMENT_OFFSET != 0 {
+        return None;
+    }
+    if !packet.checksum_trusted && !is_whole(sum(packet.bytes.get(..header)?)) {
         return None;
     }
     Some(Datagram {
@@ -215,7 +229,7 @@ fn tcp(segment: &[u8]) -> Option<Transport> {
     Some(Transport {
         step: step(u16_at(segment, 2)?, Protocol::Tcp)?,
         flags: TcpFlags::from_header_byte(*segment.get(13)?),
-        fingerprint: u64::from(u16_at(segment, 0)?) << 32 | u64::from(sequence_number),
+        fingerprint: u64::from(ports(segment)?) << 32 | u64::from(sequence_number),
     })
 }
 
@@ -230,8 +244,47 @@ fn udp(datagram: &Datagram<'_>) -> Option<Transport> {
     Some(Transport {
         step: step(u16_at(bytes, 2)?, Protocol::Udp)?,
         flags: TcpFlags::default(),
-        fingerprint: u64::from(u16_at(bytes, 0)?) << 32 | same,
+        fingerprint: u64::from(ports(bytes)?) << 32 | same,
     })
+}
+
+/// Source and destination port, which TCP and UDP have at the same place.
+fn ports(transport: &[u8]) -> Option<u32> {
+    array_at(transport, 0).map(u32::from_be_bytes)
+}
+
+/// Whether the transport checksum is there to be seen, whole, and wrong (RFC 9293, section 3.1; RFC 768; RFC 8200,
+/// section 8.1).
+fn is_damaged(datagram: &Datagram<'_>) -> bool {
+    if datagram.fragment || datagram.payload.len() < datagram.payload_length {
+        return false;
+    }
+    let none = datagram.protocol == protocol::UDP && u16_at(datagram.payload, 6) == Some(0);
+    if none {
+        return datagram.source.is_ipv6();
+    }
+    let addresses = [datagram.source, datagram.destination].map(|address| match address {
+        IpAddr::V4(address) => sum(&address.octets()),
+        IpAddr::V6(address) => sum(&address.octets()),
+    });
+    let length = sum(&(datagram.payload_length as u32).to_be_bytes());
+    let pseudo_header = addresses[0] + addresses[1] + length + u32::from(datagram.protocol);
+    !is_whole(pseudo_header + sum(datagram.payload))
+}
+
+/// The sum of 16-bit words that the Internet checksum is made of (RFC 1071); at most 64 KiB do not overflow it.
+fn sum(bytes: &[u8]) -> u32 {
+    let (words, rest) = bytes.as_chunks::<2>();
+    let last = rest.first().map_or(0, |byte| u32::from(*byte) << 8);
+    words.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum::<u32>() + last
+}
+
+/// Whether this is the sum of words that hold their own checksum.
+fn is_whole(mut sum: u32) -> bool {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum == 0xffff
 }
 
 fn step(port: u16, protocol: Protocol) -> Option<Step> {

@@ -10,13 +10,16 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use socket2::SockRef;
 
 use crate::filter::{self, Wanted};
-use crate::socket;
+use crate::socket::{self, Control, auxiliary_data};
 
 /// How much of a packet is copied: enough for long chains of headers.
 const CAPTURE_LENGTH: usize = 512;
 
 /// How many packets are fetched with one system call.
 const BATCH: usize = 32;
+
+/// Either makes it needless, or impossible, to check a packet's transport checksum.
+const TRUSTED: u32 = libc::TP_STATUS_CSUMNOTREADY | libc::TP_STATUS_CSUM_VALID;
 
 /// How many bytes of packets the kernel holds for us; it may grant less.
 const RECEIVE_BUFFER: usize = 1 << 20;
@@ -32,6 +35,9 @@ pub struct Packet<'a> {
     pub bytes: &'a [u8],
     /// How long it was on the wire, counted from where `bytes` begin.
     pub wire_length: usize,
+    /// The kernel or the hardware has checked the transport checksum, or it is not filled in because the packet has
+    /// not left the machine.
+    pub checksum_trusted: bool,
 }
 
 /// Hears what comes in on all interfaces of its network namespace and passes the kernel filter.
@@ -53,6 +59,7 @@ impl Capture {
         // Protocol 0: nothing comes in before the filter is there and the socket is bound.
         let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)?;
         socket::set_packet_option(socket.as_fd(), libc::PACKET_IGNORE_OUTGOING)?;
+        socket::set_packet_option(socket.as_fd(), libc::PACKET_AUXDATA)?;
         SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
         let capture = Self { socket, buffers: Box::new([[0; CAPTURE_LENGTH]; BATCH]) };
         capture.set_filter(wanted)?;
@@ -67,10 +74,17 @@ impl Capture {
     /// # Errors
     /// Where the kernel takes not even the coarsest; the old filter stays.
     pub fn set_filter(&self, wanted: &Wanted) -> io::Result<()> {
-        let mut ranges = filter::MAX_RANGES;
+        // At most that many ranges there can be: each is told apart.
+        let mut ranges = wanted.steps.len().max(1);
         loop {
-            match SockRef::from(&self.socket).attach_filter(&filter::program(wanted, ranges)) {
-                Err(_) if ranges > 1 => ranges /= 2,
+            let program = filter::program(wanted, ranges);
+            let attached = if program.len() <= filter::MAX_INSTRUCTIONS {
+                SockRef::from(&self.socket).attach_filter(&program)
+            } else {
+                Err(io::ErrorKind::OutOfMemory.into())
+            };
+            match attached {
+                Err(_) if ranges > 1 => ranges = ranges * 3 / 4,
                 outcome => return outcome,
             }
         }
@@ -87,8 +101,10 @@ impl Capture {
         let mut parts: [libc::iovec; BATCH] = unsafe { mem::zeroed() };
         // SAFETY: as above.
         let mut messages: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
+        let mut controls = [Control::default(); BATCH];
         let slots = messages.iter_mut().zip(&mut parts).zip(&mut senders).zip(self.buffers.iter_mut());
-        for (((message, part), sender), buffer) in slots {
+        for ((((message, part), sender), buffer), control) in slots.zip(&mut controls) {
+            control.attach(&mut message.msg_hdr);
             part.iov_base = buffer.as_mut_ptr().cast();
             part.iov_len = buffer.len();
             message.msg_hdr.msg_iov = part;
@@ -96,7 +112,7 @@ impl Capture {
             message.msg_hdr.msg_name = (&raw mut *sender).cast();
             message.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         }
-        // SAFETY: each message points to one buffer and one address of our own, alive and as long as it says, and
+        // SAFETY: each message points to one buffer, one address and one control area of our own, alive and as long as it says, and
         // there are `BATCH` messages.
         let count = unsafe {
             libc::recvmmsg(
@@ -114,11 +130,14 @@ impl Capture {
         for ((message, sender), buffer) in messages.iter().zip(&senders).zip(self.buffers.iter()).take(count)
         {
             let wire_length = message.msg_len as usize;
+            // SAFETY: the kernel has just filled in this message, and its control area is still alive.
+            let auxiliary = unsafe { auxiliary_data(&message.msg_hdr) };
             each(&Packet {
                 interface: u32::try_from(sender.sll_ifindex).unwrap_or_default(),
                 ether_type: u16::from_be(sender.sll_protocol),
                 bytes: buffer.get(..wire_length.min(CAPTURE_LENGTH)).unwrap_or_default(),
                 wire_length,
+                checksum_trusted: auxiliary.is_some_and(|data| data.tp_status & TRUSTED != 0),
             });
         }
         Ok(count)

@@ -17,8 +17,10 @@ const EXTENSION_HEADERS: usize = 6;
 const VLAN_TAGS: usize = 2;
 /// Beyond so many interfaces all are let through.
 const MAX_INTERFACES: usize = 64;
-/// How many ranges of ports are told apart at most; with more, neighbours are taken together.
-pub const MAX_RANGES: usize = 384;
+/// The longest program that the kernel takes (`BPF_MAXINSNS`).
+pub const MAX_INSTRUCTIONS: usize = 4096;
+/// How many ranges of ports are compared one by one at the end of the search.
+const LEAF: usize = 16;
 
 /// What may pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -360,31 +362,34 @@ fn ranges(ports: impl Iterator<Item = u16>, most: usize) -> Vec<Range> {
     merged
 }
 
-/// Passes where the port in A is in one of the sorted ranges, by binary search.
+/// Passes where the port in A is in one of the sorted ranges: binary search to a few of them, which are tried in turn.
 fn search(program: &mut Program, ranges: &[Range]) {
-    match ranges {
-        [] => program.ret(DROP),
-        [(first, last)] if first == last => {
-            program.code.push(Instruction { code: JUMP_EQUAL, jt: 1, jf: 0, k: (*first).into() });
-            program.ret(DROP);
-            program.ret(PASS);
-        }
-        [(first, last)] => {
-            program.code.push(Instruction { code: JUMP_GREATER_EQUAL, jt: 1, jf: 0, k: (*first).into() });
-            program.ret(DROP);
-            program.code.push(Instruction { code: JUMP_GREATER, jt: 0, jf: 1, k: (*last).into() });
-            program.ret(DROP);
-            program.ret(PASS);
-        }
-        _ => {
-            let (low, high) = ranges.split_at(ranges.len() / 2);
-            let upper = program.label();
-            program.jump_if(JUMP_GREATER_EQUAL, high[0].0.into(), upper);
-            search(program, low);
-            program.place(upper);
-            search(program, high);
+    if ranges.len() <= LEAF {
+        return try_each(program, ranges);
+    }
+    let (low, high) = ranges.split_at(ranges.len() / 2);
+    let upper = program.label();
+    program.jump_if(JUMP_GREATER_EQUAL, high[0].0.into(), upper);
+    search(program, low);
+    program.place(upper);
+    search(program, high);
+}
+
+fn try_each(program: &mut Program, ranges: &[Range]) {
+    let length = |range: &Range| if range.0 == range.1 { 1 } else { 2 };
+    let mut left: u8 = ranges.iter().map(length).sum();
+    for &(first, last) in ranges {
+        if first == last {
+            program.code.push(Instruction { code: JUMP_EQUAL, jt: left, jf: 0, k: first.into() });
+            left -= 1;
+        } else {
+            program.code.push(Instruction { code: JUMP_GREATER_EQUAL, jt: 0, jf: 1, k: first.into() });
+            program.code.push(Instruction { code: JUMP_GREATER, jt: 0, jf: left - 1, k: last.into() });
+            left -= 2;
         }
     }
+    program.ret(DROP);
+    program.ret(PASS);
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 
-use crate::socket;
+use crate::socket::{self, Control, auxiliary_data};
 
 /// A raw packet socket bound to one interface of the namespace that it was opened in.
 ///
@@ -71,18 +71,17 @@ impl PacketSocket {
     /// `WouldBlock` when none is there: the socket never waits, poll it for that.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        let mut control = Control([0; 64]);
+        let mut control = Control::default();
         // SAFETY: all zeros is a valid `msghdr`: null pointers and lengths of zero.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = mem::size_of::<Control>() as _;
+        control.attach(&mut message);
         // SAFETY: `message` points to one buffer and one control area, both alive and as long as it says.
         let length = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, 0) };
         let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
         // SAFETY: the kernel has just filled in `message`, and its control area is still alive.
-        let vlan = unsafe { vlan_of(&message) };
+        let vlan = unsafe { auxiliary_data(&message) }.as_ref().and_then(tag);
         Ok(Received { length, vlan })
     }
 }
@@ -91,29 +90,6 @@ impl AsFd for PacketSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// Room for the ancillary data of one frame, aligned as `cmsghdr` must be.
-#[repr(align(8))]
-struct Control([u8; 64]);
-
-/// Finds the VLAN tag in a received message's ancillary data.
-///
-/// # Safety
-/// `message` must be as `recvmsg` left it, its control area still alive.
-unsafe fn vlan_of(message: &libc::msghdr) -> Option<(u16, u16)> {
-    // SAFETY: by the caller's promise the control area holds well-formed headers.
-    let mut header = unsafe { libc::CMSG_FIRSTHDR(message).as_ref() };
-    while let Some(found) = header {
-        if found.cmsg_level == libc::SOL_PACKET && found.cmsg_type == libc::PACKET_AUXDATA {
-            // SAFETY: the kernel puts one `tpacket_auxdata` behind a header of this kind; it may be unaligned.
-            let data = unsafe { libc::CMSG_DATA(found).cast::<libc::tpacket_auxdata>().read_unaligned() };
-            return tag(&data);
-        }
-        // SAFETY: as above; `found` is a header of this message.
-        header = unsafe { libc::CMSG_NXTHDR(message, found).as_ref() };
-    }
-    None
 }
 
 fn tag(data: &libc::tpacket_auxdata) -> Option<(u16, u16)> {

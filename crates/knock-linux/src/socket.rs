@@ -32,6 +32,43 @@ pub(crate) fn bind_to_interface(socket: BorrowedFd<'_>, index: u32) -> io::Resul
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) })
 }
 
+/// Room for what the kernel tells of one packet beside its bytes, aligned as `cmsghdr` must be.
+#[derive(Clone, Copy)]
+#[repr(align(8))]
+pub(crate) struct Control([u8; 64]);
+
+impl Default for Control {
+    fn default() -> Self {
+        Self([0; 64])
+    }
+}
+
+impl Control {
+    /// Lets `recvmsg` fill this in.
+    pub(crate) fn attach(&mut self, message: &mut libc::msghdr) {
+        message.msg_control = self.0.as_mut_ptr().cast();
+        message.msg_controllen = self.0.len() as _;
+    }
+}
+
+/// What `PACKET_AUXDATA` tells of a received packet.
+///
+/// # Safety
+/// `message` must be as `recvmsg` left it, its control area still alive.
+pub(crate) unsafe fn auxiliary_data(message: &libc::msghdr) -> Option<libc::tpacket_auxdata> {
+    // SAFETY: by the caller's promise the control area holds well-formed headers.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(message).as_ref() };
+    while let Some(found) = header {
+        if found.cmsg_level == libc::SOL_PACKET && found.cmsg_type == libc::PACKET_AUXDATA {
+            // SAFETY: the kernel puts one `tpacket_auxdata` behind a header of this kind; it may be unaligned.
+            return Some(unsafe { libc::CMSG_DATA(found).cast::<libc::tpacket_auxdata>().read_unaligned() });
+        }
+        // SAFETY: as above; `found` is a header of this message.
+        header = unsafe { libc::CMSG_NXTHDR(message, found).as_ref() };
+    }
+    None
+}
+
 /// A system call's result as an error where it is negative.
 pub(crate) fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

@@ -52,6 +52,10 @@ impl Acting {
         self.doors = acting.collect();
     }
 
+    pub(crate) fn has_doors(&self) -> bool {
+        !self.doors.is_empty()
+    }
+
     /// The name of a door.
     pub(crate) fn name(&self, door: DoorIndex) -> &str {
         self.doors.get(door as usize).map_or("?", |door| door.key.name.as_str())

@@ -106,7 +106,13 @@ impl<'a> Daemon<'a> {
         let names = self.reading.watched().names();
         self.log.print(&format!("listening on {names}..."));
         self.log.record(&format!("starting up, listening on {names}"));
-        for trouble in self.reading.watched().troubles() {
+        self.tell_troubles();
+    }
+
+    /// Says what keeps anybody from knocking.
+    fn tell_troubles(&mut self) {
+        let no_door = (!self.acting.has_doors()).then(|| "no door is configured".to_owned());
+        for trouble in self.reading.watched().troubles().into_iter().chain(no_door) {
             self.log.complain(&format!("warning: {trouble}"));
         }
     }
@@ -308,8 +314,9 @@ impl<'a> Daemon<'a> {
         for warning in warnings {
             self.log.record(&warning);
         }
-        if let Err(error) = self.apply(settings) {
-            self.keep(&[format!("error: {error}")]);
+        match self.apply(settings) {
+            Ok(()) => self.tell_troubles(),
+            Err(error) => self.keep(&[format!("error: {error}")]),
         }
     }
 

@@ -138,6 +138,7 @@ fn take(
         ether_type: packet.ether_type,
         bytes: packet.bytes,
         wire_length: packet.wire_length,
+        checksum_trusted: packet.checksum_trusted,
         loopback,
     })?;
     // What claims to come from ourselves, but from outside, is forged.

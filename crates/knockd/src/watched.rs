@@ -49,12 +49,18 @@ impl Watched {
 
     /// For the kernel filter: the interfaces' indexes, `None` for all.
     pub(crate) fn indexes(&self) -> Option<BTreeSet<u32>> {
-        (self.wanted != Interfaces::Any).then(|| self.by_index.keys().copied().collect())
+        (self.wanted != Interfaces::Any).then(|| self.heard().collect())
     }
 
     /// Whether this interface is listened on.
     pub(crate) fn hears(&self, index: u32) -> bool {
-        self.wanted == Interfaces::Any || self.by_index.contains_key(&index)
+        self.wanted == Interfaces::Any || self.heard().any(|heard| heard == index)
+    }
+
+    /// The interfaces, and the bridges that they are ports of: on the port a packet to the bridge's own hardware address
+    /// looks as if it were for another host.
+    fn heard(&self) -> impl Iterator<Item = u32> {
+        self.by_index.iter().flat_map(|(index, link)| [Some(*index), link.master]).flatten()
     }
 
     /// Whether this is the loopback interface.
@@ -172,8 +178,8 @@ mod tests {
         {
             assert_eq!(watched.is_local(at(address)), expected, "{address}");
         }
-        assert_eq!(watched.indexes(), Some(BTreeSet::from([1])));
-        assert!(watched.hears(1) && !watched.hears(2));
+        assert_eq!(watched.indexes(), Some(BTreeSet::from([1, 3])));
+        assert!(watched.hears(1) && watched.hears(3) && !watched.hears(2));
     }
 
     #[test]

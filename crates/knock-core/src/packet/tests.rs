@@ -6,8 +6,13 @@ use super::*;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 
+/// A frame as it comes from the same machine: whole, and without checksums.
+fn frame(ether_type: u16, bytes: &[u8]) -> Frame<'_> {
+    Frame { ether_type, bytes, wire_length: bytes.len(), checksum_trusted: true, loopback: false }
+}
+
 fn decode_bytes(ether_type: u16, bytes: &[u8]) -> Option<Knock> {
-    decode(&Frame { ether_type, bytes, wire_length: bytes.len(), loopback: false })
+    decode(&frame(ether_type, bytes))
 }
 
 fn syn(port: u16) -> TcpHeader {
@@ -58,7 +63,7 @@ fn a_syn_is_a_knock() {
     assert_eq!(knock.destination.to_string(), "192.0.2.1");
     assert_eq!(knock.step.to_string(), "7142:tcp");
     assert_eq!(knock.flags, TcpFlags::SYN);
-    assert_eq!(knock.fingerprint, 40000 << 32 | 0x0102_0304);
+    assert_eq!(knock.fingerprint, 40000 << 48 | 7142 << 32 | 0x0102_0304);
 }
 
 #[test]
@@ -67,7 +72,7 @@ fn a_datagram_is_a_knock_with_or_without_a_payload() {
         let knock = decode_bytes(IPV4, &ipv4(ip_number::UDP, &udp_bytes(8319, payload), |_| {})).unwrap();
         assert_eq!(knock.step.to_string(), "8319:udp");
         assert_eq!(knock.flags, TcpFlags::default());
-        assert_eq!(knock.fingerprint, 40000 << 32 | 99 << 16 | 0xabcd);
+        assert_eq!(knock.fingerprint, 40000 << 48 | 8319 << 32 | 99 << 16 | 0xabcd);
     }
 }
 
@@ -160,7 +165,7 @@ fn lengths_that_do_not_fit_are_no_knock() {
 #[test]
 fn a_capture_may_be_shorter_than_its_packet() {
     let bytes = ipv4(ip_number::UDP, &udp_bytes(8319, &[7; 1000]), |_| {});
-    let cut = Frame { ether_type: IPV4, bytes: &bytes[..64], wire_length: bytes.len(), loopback: false };
+    let cut = Frame { wire_length: bytes.len(), ..frame(IPV4, &bytes[..64]) };
     assert_eq!(decode(&cut).unwrap().step.port, 8319);
     // Padding to the shortest Ethernet frame.
     let padded = [ipv4(ip_number::UDP, &udp_bytes(8319, b""), |_| {}), vec![0; 18]].concat();
@@ -175,6 +180,65 @@ fn other_protocols_are_no_knock() {
     }
     assert_eq!(decode_bytes(0x0806, &[0; 28]), None);
     assert_eq!(decode_bytes(IPV6, &ipv4(ip_number::TCP, &tcp, |_| {})), None);
+}
+
+/// A datagram of IPv4 or IPv6 with checksums that are right.
+fn with_checksums(v6: bool, udp: bool, payload: &[u8]) -> Vec<u8> {
+    let builder = if v6 {
+        PacketBuilder::ipv6([0x20; 16], [0x21; 16], 64)
+    } else {
+        PacketBuilder::ipv4([192, 0, 2, 7], [192, 0, 2, 1], 64)
+    };
+    let mut bytes = Vec::new();
+    if udp {
+        builder.udp(40000, 8319).write(&mut bytes, payload).unwrap();
+    } else {
+        builder.tcp(40000, 7142, 1, 1024).syn().write(&mut bytes, payload).unwrap();
+    }
+    bytes
+}
+
+#[test]
+fn a_wrong_checksum_is_no_knock_unless_it_is_vouched_for() {
+    for (v6, udp, payload) in
+        [(false, false, &b""[..]), (false, true, b"abc"), (true, false, b""), (true, true, b"a")]
+    {
+        let ether_type = if v6 { IPV6 } else { IPV4 };
+        let bytes = with_checksums(v6, udp, payload);
+        let untrusted =
+            |bytes: &[u8]| decode(&Frame { checksum_trusted: false, ..frame(ether_type, bytes) }).is_some();
+        assert!(untrusted(&bytes), "v6 {v6}, udp {udp}");
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            // IPv6 has no checksum over its traffic class, flow label and hop limit.
+            let uncovered = v6 && (at < 4 || at == 7);
+            assert!(!untrusted(&damaged) || uncovered, "v6 {v6}, udp {udp}, byte {at}");
+        }
+        let last = bytes.len() - 1;
+        let mut offloaded = bytes.clone();
+        offloaded[last] ^= 0x10;
+        assert!(decode_bytes(ether_type, &offloaded).is_some());
+    }
+}
+
+#[test]
+fn a_datagram_without_a_checksum_is_one_of_ipv4() {
+    for v6 in [false, true] {
+        let mut bytes = with_checksums(v6, true, b"abc");
+        let at = if v6 { 40 } else { 20 } + 6;
+        bytes[at..at + 2].fill(0);
+        let ether_type = if v6 { IPV6 } else { IPV4 };
+        let knock = decode(&Frame { checksum_trusted: false, ..frame(ether_type, &bytes) });
+        assert_eq!(knock.is_some(), !v6);
+    }
+}
+
+#[test]
+fn what_is_not_there_whole_is_not_summed_up() {
+    let bytes = with_checksums(false, true, &[7; 600]);
+    let cut = Frame { wire_length: bytes.len(), checksum_trusted: false, ..frame(IPV4, &bytes[..512]) };
+    assert!(decode(&cut).is_some());
 }
 
 #[test]
@@ -192,8 +256,7 @@ fn sources_that_are_no_host_do_not_count() {
         let mut bytes = Vec::new();
         builder.tcp(40000, 7142, 1, 1024).syn().write(&mut bytes, b"").unwrap();
         let ether_type = if source.contains(':') { IPV6 } else { IPV4 };
-        let wire_length = bytes.len();
-        decode(&Frame { ether_type, bytes: &bytes, wire_length, loopback }).is_some()
+        decode(&Frame { loopback, ..frame(ether_type, &bytes) }).is_some()
     };
     for source in ["0.0.0.0", "0.1.2.3", "255.255.255.255", "224.0.0.1", "127.0.0.1"] {
         assert!(!from(source, false), "{source}");
@@ -213,6 +276,7 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
         first in any::<u8>(),
         extra in 0_usize..100,
+        checksum_trusted in any::<bool>(),
     ) {
         let mut bytes = bytes;
         if let Some(byte) = bytes.first_mut() {
@@ -220,7 +284,7 @@ proptest! {
             *byte = [0x45, 0x60, 0x4f, first][usize::from(first % 4)];
         }
         let wire_length = bytes.len() + extra;
-        let _ = decode(&Frame { ether_type, bytes: &bytes, wire_length, loopback: false });
+        let _ = decode(&Frame { wire_length, checksum_trusted, ..frame(ether_type, &bytes) });
     }
 
     /// Where an independent parser finds a whole packet without a fault, both see the same.

@@ -72,8 +72,8 @@ impl Attempt {
     }
 }
 
+/// Half the size: two knocks of one attempt that are taken for one are one chance in four thousand million.
 fn folded(fingerprint: u64) -> u32 {
-    // The upper half is a port, the lower half a random sequence number: neither is lost.
     (fingerprint as u32) ^ ((fingerprint >> 32) as u32).rotate_left(16)
 }
 
