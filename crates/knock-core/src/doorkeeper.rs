@@ -14,10 +14,11 @@ use std::time::Duration;
 use crate::config::{Commands, DoorKey};
 use crate::time::Timestamp;
 
-/// How many start commands may run at once, and how many stop commands: one that hangs delays none of the others' ends.
+/// How many start commands of a door may run at once, and how many stop commands. What hangs delays neither the closing
+/// nor another door.
 pub const MAX_RUNNING: usize = 64;
 
-/// How many start commands may wait for others to end. Stop commands that are owed wait without a limit.
+/// How many start commands of a door may wait for others to end. Stop commands that are owed wait without a limit.
 pub const MAX_WAITING: usize = 16_384;
 
 /// How long after a stop command could not be started it is tried again.
@@ -89,19 +90,23 @@ enum State {
     /// Until then.
     Open(Timestamp),
     /// The stop command waits or runs.
-    Stopping {
-        /// There was a knock meanwhile.
-        again: bool,
-    },
+    Stopping,
 }
 
 struct Grant {
     door: DoorKey,
     address: IpAddr,
+    terms: Terms,
+    state: State,
+    /// There was a knock while it was closing: what to open it with again.
+    again: Option<Terms>,
+}
+
+/// What a door opened with when it was knocked at; its configuration may have changed since.
+struct Terms {
     start: String,
     stop: String,
     timeout: Duration,
-    state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,50 +117,42 @@ enum Purpose {
     Stop(GrantId),
 }
 
+/// Whose turn is waited for: a door's start commands, or its stop commands.
+type Turn = (DoorKey, bool);
+
+fn turn(door: &DoorKey, purpose: Purpose) -> Turn {
+    (door.clone(), matches!(purpose, Purpose::Stop(_)))
+}
+
 /// Keeps what is open.
 pub struct Doorkeeper {
     grants: HashMap<GrantId, Grant>,
     by_holder: HashMap<(DoorKey, IpAddr), GrantId>,
     deadlines: BTreeSet<(Timestamp, GrantId)>,
-    running: HashMap<JobId, Purpose>,
-    starts: Queue,
-    stops: Queue,
+    running: HashMap<JobId, (Turn, Purpose)>,
+    queues: HashMap<Turn, Queue>,
+    max_running: usize,
     last_id: u64,
     closing: bool,
 }
 
 /// Commands that take turns.
+#[derive(Default)]
 struct Queue {
     waiting: VecDeque<(Job, Purpose)>,
     running: usize,
-    max_running: usize,
-}
-
-impl Queue {
-    fn new(max_running: usize) -> Self {
-        Self { waiting: VecDeque::new(), running: 0, max_running }
-    }
-
-    fn next(&mut self) -> Option<(Job, Purpose)> {
-        if self.running >= self.max_running {
-            return None;
-        }
-        let next = self.waiting.pop_front()?;
-        self.running += 1;
-        Some(next)
-    }
 }
 
 impl Doorkeeper {
-    /// Nothing is open; at most `max_running` start commands and as many stop commands run at once.
+    /// Nothing is open; of each door at most `max_running` start commands and as many stop commands run at once.
     pub fn new(max_running: usize) -> Self {
         Self {
             grants: HashMap::new(),
             by_holder: HashMap::new(),
             deadlines: BTreeSet::new(),
             running: HashMap::new(),
-            starts: Queue::new(max_running),
-            stops: Queue::new(max_running),
+            queues: HashMap::new(),
+            max_running,
             last_id: 0,
             closing: false,
         }
@@ -175,42 +172,44 @@ impl Doorkeeper {
             return;
         }
         let held = self.by_holder.get(&(door.clone(), address)).copied();
+        let waiting = self.queues.get(&turn(door, Purpose::Once)).map_or(0, |queue| queue.waiting.len());
         match (held, stop) {
-            (Some(grant), Some(_)) => self.extend(grant, commands.timeout, now, actions),
-            _ if self.starts.waiting.len() >= MAX_WAITING => {
-                actions.push(Action::Overloaded { door: door.clone(), address });
+            (Some(grant), Some(stop)) => {
+                self.extend(grant, Terms { start, stop, timeout: commands.timeout }, now, actions);
             }
+            _ if waiting >= MAX_WAITING => actions.push(Action::Overloaded { door: door.clone(), address }),
             (_, None) => self.request(door.clone(), address, start, Purpose::Once, actions),
             (None, Some(stop)) => {
-                let timeout = commands.timeout;
-                let grant =
-                    Grant { door: door.clone(), address, start, stop, timeout, state: State::Starting };
-                self.begin(grant, actions);
+                let terms = Terms { start, stop, timeout: commands.timeout };
+                self.begin(door.clone(), address, terms, actions);
             }
         }
     }
 
-    fn begin(&mut self, grant: Grant, actions: &mut Vec<Action>) {
+    fn begin(&mut self, door: DoorKey, address: IpAddr, terms: Terms, actions: &mut Vec<Action>) {
         let id = GrantId(self.next_id());
-        let (door, address, start) = (grant.door.clone(), grant.address, grant.start.clone());
+        let start = terms.start.clone();
         self.by_holder.insert((door.clone(), address), id);
+        let grant = Grant { door: door.clone(), address, terms, state: State::Starting, again: None };
         self.grants.insert(id, grant);
         self.request(door, address, start, Purpose::Start(id), actions);
     }
 
-    fn extend(&mut self, id: GrantId, timeout: Duration, now: Timestamp, actions: &mut Vec<Action>) {
+    fn extend(&mut self, id: GrantId, terms: Terms, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(grant) = self.grants.get_mut(&id) else { return };
-        grant.timeout = timeout;
+        let timeout = terms.timeout;
+        if grant.state == State::Stopping {
+            grant.again = Some(terms);
+            return;
+        }
+        // What it was opened with it is closed with: only the time is new.
+        grant.terms.timeout = timeout;
         match &mut grant.state {
-            State::Starting => {}
+            State::Starting | State::Stopping => {}
             State::Open(deadline) => {
                 self.deadlines.remove(&(*deadline, id));
                 *deadline = now + timeout;
                 self.deadlines.insert((*deadline, id));
-            }
-            State::Stopping { again } => {
-                *again = true;
-                return;
             }
         }
         actions.push(Action::Extended { door: grant.door.clone(), address: grant.address, timeout });
@@ -235,14 +234,16 @@ impl Doorkeeper {
 
     /// A command has ended.
     pub fn handle_exit(&mut self, job: JobId, exit: Exit, now: Timestamp, actions: &mut Vec<Action>) {
-        let Some(purpose) = self.running.remove(&job) else { return };
-        self.queue(purpose).running -= 1;
+        let Some((turn, purpose)) = self.running.remove(&job) else { return };
+        if let Some(queue) = self.queues.get_mut(&turn) {
+            queue.running -= 1;
+        }
         match purpose {
             Purpose::Start(id) => self.started(id, exit, now, actions),
             Purpose::Stop(id) => self.stopped(id, exit, now, actions),
             Purpose::Once => {}
         }
-        self.run_waiting(actions);
+        self.run_waiting(&turn, actions);
     }
 
     fn started(&mut self, id: GrantId, exit: Exit, now: Timestamp, actions: &mut Vec<Action>) {
@@ -251,7 +252,7 @@ impl Doorkeeper {
             self.forget(id);
             return;
         }
-        self.open_until(id, |grant| now + grant.timeout);
+        self.open_until(id, |grant| now + grant.terms.timeout);
         if self.closing {
             self.stop(id, actions);
         }
@@ -263,8 +264,8 @@ impl Doorkeeper {
             return;
         }
         let Some(grant) = self.forget(id) else { return };
-        if grant.state == (State::Stopping { again: true }) && !self.closing {
-            self.begin(Grant { state: State::Starting, ..grant }, actions);
+        if let Some(terms) = grant.again.filter(|_| !self.closing) {
+            self.begin(grant.door, grant.address, terms, actions);
         }
     }
 
@@ -280,8 +281,8 @@ impl Doorkeeper {
         if let State::Open(deadline) = grant.state {
             self.deadlines.remove(&(deadline, id));
         }
-        grant.state = State::Stopping { again: false };
-        let (door, address, stop) = (grant.door.clone(), grant.address, grant.stop.clone());
+        grant.state = State::Stopping;
+        let (door, address, stop) = (grant.door.clone(), grant.address, grant.terms.stop.clone());
         self.request(door, address, stop, Purpose::Stop(id), actions);
     }
 
@@ -300,21 +301,23 @@ impl Doorkeeper {
         actions: &mut Vec<Action>,
     ) {
         let id = JobId(self.next_id());
-        self.queue(purpose).waiting.push_back((Job { id, door, address, command }, purpose));
-        self.run_waiting(actions);
+        let turn = turn(&door, purpose);
+        let job = Job { id, door, address, command };
+        self.queues.entry(turn.clone()).or_default().waiting.push_back((job, purpose));
+        self.run_waiting(&turn, actions);
     }
 
-    fn run_waiting(&mut self, actions: &mut Vec<Action>) {
-        while let Some((job, purpose)) = self.stops.next().or_else(|| self.starts.next()) {
-            self.running.insert(job.id, purpose);
+    fn run_waiting(&mut self, turn: &Turn, actions: &mut Vec<Action>) {
+        let Some(queue) = self.queues.get_mut(turn) else { return };
+        while queue.running < self.max_running
+            && let Some((job, purpose)) = queue.waiting.pop_front()
+        {
+            queue.running += 1;
+            self.running.insert(job.id, (turn.clone(), purpose));
             actions.push(Action::Run(job));
         }
-    }
-
-    fn queue(&mut self, purpose: Purpose) -> &mut Queue {
-        match purpose {
-            Purpose::Stop(_) => &mut self.stops,
-            Purpose::Start(_) | Purpose::Once => &mut self.starts,
+        if queue.running == 0 {
+            self.queues.remove(turn);
         }
     }
 
@@ -327,7 +330,9 @@ impl Doorkeeper {
     /// stop command that is owed runs. Once [`Doorkeeper::owed`] is empty, nothing is left open.
     pub fn handle_shutdown(&mut self, actions: &mut Vec<Action>) {
         self.closing = true;
-        for (_, purpose) in std::mem::take(&mut self.starts.waiting) {
+        let starts = self.queues.iter_mut().filter(|((_, is_stop), _)| !is_stop);
+        let given_up: Vec<_> = starts.flat_map(|(_, queue)| std::mem::take(&mut queue.waiting)).collect();
+        for (_, purpose) in given_up {
             if let Purpose::Start(id) = purpose {
                 self.forget(id);
             }
@@ -339,7 +344,7 @@ impl Doorkeeper {
 
     /// The stop commands that have not ended yet, with their doors and addresses.
     pub fn owed(&self) -> impl Iterator<Item = (&DoorKey, IpAddr, &str)> {
-        self.grants.values().map(|grant| (&grant.door, grant.address, grant.stop.as_str()))
+        self.grants.values().map(|grant| (&grant.door, grant.address, grant.terms.stop.as_str()))
     }
 }
 
@@ -538,14 +543,40 @@ mod tests {
     }
 
     #[test]
+    fn commands_that_hang_delay_no_other_door() {
+        let mut scene = Scene::new(1);
+        for _ in 0..3 {
+            scene.opening_of("hangs", 8, None);
+        }
+        assert_eq!(scene.opening(7), [run(OPEN)]);
+        scene.end(OPEN);
+        scene.opening_of("other", 9, Some("hangs too"));
+        scene.end("open 192.0.2.9");
+        assert_eq!(scene.wait(10).len(), 4);
+        assert_eq!(scene.running.iter().filter(|job| job.command == CLOSE).count(), 1);
+    }
+
+    #[test]
+    fn what_is_opened_anew_is_opened_by_what_is_configured_then() {
+        let mut scene = Scene::new(8);
+        scene.opening(7);
+        scene.end(OPEN);
+        scene.wait(10);
+        scene.opening_of("ssh", 7, Some("close anew"));
+        assert_eq!(scene.end(CLOSE), [run(OPEN)]);
+        scene.end(OPEN);
+        assert_eq!(scene.wait(10)[1], "run close anew");
+    }
+
+    #[test]
     fn too_many_that_wait_are_refused() {
         let mut scene = Scene::new(1);
         for _ in 0..=MAX_WAITING {
             assert!(!scene.opening_of("log", 7, None).contains(&"log overloaded".to_owned()));
         }
         assert_eq!(scene.opening_of("log", 7, None), ["log overloaded"]);
-        assert_eq!(scene.opening(7), ["ssh overloaded"]);
-        assert_eq!(scene.owed(), 0);
+        assert_eq!(scene.opening(7), [run(OPEN)], "another door");
+        assert_eq!(scene.owed(), 1);
     }
 
     #[test]

@@ -26,6 +26,9 @@ use pool::{Attempt, Inserted, Lane, Pool, Slot, Stage};
 /// Which of the configured doors, counted from 0.
 pub type DoorIndex = u32;
 
+/// How long a TCP sender sends a SYN again: so long the knocks of a complete sequence are known for what they are.
+const RETRANSMISSION: Duration = Duration::from_secs(130);
+
 /// The most attempts that are followed at once.
 pub const MAX_ATTEMPTS: usize = 65_536;
 
@@ -107,6 +110,7 @@ pub struct Tracker {
 #[derive(Clone, Copy, Debug, Default)]
 struct DoorLanes {
     attempts: Lane,
+    complete: Lane,
     cooldowns: Lane,
 }
 
@@ -116,7 +120,11 @@ impl Tracker {
         let mut pool = Pool::new(capacity);
         let lanes = doors
             .iter()
-            .map(|door| DoorLanes { attempts: pool.lane(door.timeout), cooldowns: pool.lane(door.cooldown) })
+            .map(|door| DoorLanes {
+                attempts: pool.lane(door.timeout),
+                complete: pool.lane(RETRANSMISSION),
+                cooldowns: pool.lane(door.cooldown),
+            })
             .collect();
         let mut tracker = Self { doors, lanes, by_step: HashMap::new(), pool };
         tracker.index_steps();
@@ -146,7 +154,7 @@ impl Tracker {
         let (Some(new), Some(lanes)) = (self.doors.get(index), self.lanes.get(index)) else { return };
         let lane = match attempt.stage {
             Stage::CoolingDown => lanes.cooldowns,
-            Stage::Complete => lanes.attempts,
+            Stage::Complete => lanes.complete,
             Stage::Reached(stage) => {
                 let shares = match (&new.sequence, &old.sequence) {
                     (Some(new), Some(old)) => new.shares_beginning(old, usize::from(stage)),
@@ -338,7 +346,7 @@ impl Tracker {
         if knocks >= self.steps(door).len() { Stage::Complete } else { Stage::Reached(knocks as u8) }
     }
 
-    /// The sequence is complete. Its attempt stays until its time is over, to know its own knocks by.
+    /// The sequence is complete. Its attempt stays for a while, to know its own knocks by when they come again.
     fn open(&mut self, slot: Slot, index: DoorIndex, knock: &Knock, now: Timestamp, events: &mut Vec<Event>) {
         let (Some(door), Some(lanes)) = (self.doors.get(index as usize), self.lanes.get(index as usize))
         else {
@@ -346,10 +354,11 @@ impl Tracker {
         };
         events.push(Event { door: index, source: knock.source, what: What::Opening });
         let (one_time, cooldown) = (door.one_time, door.cooldown);
-        if !cooldown.is_zero() {
-            let rest = Attempt::new(knock.source, index, Stage::CoolingDown, now, knock.fingerprint);
-            self.pool.replace(slot, rest, lanes.cooldowns);
-        }
+        let (stage, lane) = match cooldown.is_zero() {
+            true => (Stage::Complete, lanes.complete),
+            false => (Stage::CoolingDown, lanes.cooldowns),
+        };
+        self.pool.renew(slot, stage, now, lane);
         if one_time {
             self.set_sequence(index, None);
         }

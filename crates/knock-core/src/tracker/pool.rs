@@ -198,6 +198,13 @@ impl Pool {
         }
     }
 
+    /// Lets an attempt wait for something else from now on; it still knows its knocks.
+    pub(super) fn renew(&mut self, slot: Slot, stage: Stage, now: Timestamp, lane: Lane) {
+        if let Some(attempt) = self.remove(slot) {
+            self.insert(Attempt { stage, since: now, ..attempt }, lane);
+        }
+    }
+
     /// Notes that an attempt has come to another stage by the knock of this fingerprint; its deadline stays.
     pub(super) fn promote(&mut self, slot: Slot, stage: Stage, fingerprint: u64) {
         let Some(entry) = self.entry_mut(slot) else { return };
