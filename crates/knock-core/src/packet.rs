@@ -303,8 +303,9 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 /// a command is never run for an address that is none.
 fn may_send(source: IpAddr, loopback: bool) -> bool {
     let is_host = match source {
-        IpAddr::V4(address) => !address.is_broadcast() && address.octets()[0] != 0,
-        IpAddr::V6(address) => address.to_ipv4_mapped().is_none(),
+        IpAddr::V4(address) => (1..240).contains(&address.octets()[0]),
+        // Mapped and compatible IPv4 addresses (RFC 4291, section 2.5.5) never are on the wire.
+        IpAddr::V6(address) => address.to_ipv4().is_none() || address.is_loopback(),
     };
     is_host && !source.is_unspecified() && !source.is_multicast() && (loopback || !source.is_loopback())
 }

@@ -16,7 +16,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use knock_core::config::position;
+use knock_core::config::Source;
 use knock_core::one_time::{USED, Unused, read};
 use knock_core::sequence::{Fault, Sequence};
 
@@ -38,7 +38,7 @@ pub struct Place {
 
 impl Place {
     fn of(path: &Path, text: &str, offset: usize) -> Self {
-        let (line, column) = position(text, offset);
+        let (line, column) = Source::new("", text).position(offset);
         Self { path: path.to_owned(), line, column }
     }
 }

@@ -13,7 +13,7 @@ use knock_core::tracker::DoorIndex;
 use crate::commands::Runner;
 use crate::configuration::ReadyDoor;
 use crate::log::Log;
-use crate::one_time::{OneTimeFile, used_up};
+use crate::one_time::{OneTimeFile, Unmarked, used_up};
 
 /// Opens and closes.
 pub(crate) struct Acting {
@@ -28,8 +28,8 @@ struct ActingDoor {
     one_time: Option<OneTimeFile>,
 }
 
-/// A door's next sequence, for the reading half.
-pub(crate) struct NextSequence(pub(crate) Option<Sequence>);
+/// A one-time door's next sequence, and those that follow; for the reading half.
+pub(crate) struct NextSequences(pub(crate) Vec<Sequence>);
 
 impl Acting {
     pub(crate) fn new(doors: Vec<ReadyDoor>, log: &mut Log) -> Self {
@@ -41,7 +41,7 @@ impl Acting {
 
     /// Takes other doors; what is open stays open to its end.
     pub(crate) fn reconfigure(&mut self, doors: Vec<ReadyDoor>, log: &mut Log) {
-        for ready in doors.iter().filter(|ready| ready.sequence.is_none()) {
+        for ready in doors.iter().filter(|ready| ready.sequences.is_empty()) {
             log.complain(&used_up(&ready.door.key.name));
         }
         let acting = doors.into_iter().map(|ReadyDoor { door, one_time, .. }| ActingDoor {
@@ -56,6 +56,12 @@ impl Acting {
         !self.doors.is_empty()
     }
 
+    /// One-time sequences that are used up although their files do not say so.
+    pub(crate) fn unmarked(&self) -> Unmarked {
+        let files = self.doors.iter().filter_map(|door| door.one_time.as_ref());
+        files.map(|file| (file.path().to_owned(), file.unmarked().clone())).collect()
+    }
+
     /// The name of a door.
     pub(crate) fn name(&self, door: DoorIndex) -> &str {
         self.doors.get(door as usize).map_or("?", |door| door.key.name.as_str())
@@ -68,14 +74,14 @@ impl Acting {
         address: IpAddr,
         now: Timestamp,
         log: &mut Log,
-    ) -> Option<NextSequence> {
+    ) -> Option<NextSequences> {
         if address.is_unspecified() || address.is_multicast() {
             return None;
         }
         let door = self.doors.get_mut(door as usize)?;
         let mut actions = Vec::new();
         // The sequence is marked before the door opens: a crash in between must not make it good again.
-        let next = door.one_time.as_mut().map(|file| next_sequence(file, &door.key.name, log));
+        let next = door.one_time.as_mut().map(|file| next_sequences(file, &door.key.name, log));
         self.doorkeeper.handle_opening(&door.key, &door.commands, address, now, &mut actions);
         self.act(actions, now, log);
         next
@@ -147,26 +153,26 @@ impl Acting {
     }
 }
 
-fn next_sequence(file: &mut OneTimeFile, door: &str, log: &mut Log) -> NextSequence {
+fn next_sequences(file: &mut OneTimeFile, door: &str, log: &mut Log) -> NextSequences {
     if let Err(error) = file.mark_used() {
         log.complain(&format!(
             "{door}: the one-time sequence could not be marked as used, after a restart it would work again: {error}"
         ));
     }
-    let sequence = match file.load() {
+    let sequences = match file.load() {
         Ok(loaded) => {
             for (source, diagnostic) in &loaded.remarks {
                 log.complain(&source.line(diagnostic));
             }
-            loaded.sequence
+            loaded.sequences
         }
         Err(error) => {
             log.complain(&format!("{door}: the one-time sequences cannot be read: {error}"));
-            None
+            Vec::new()
         }
     };
-    if sequence.is_none() {
+    if sequences.is_empty() {
         log.complain(&used_up(door));
     }
-    NextSequence(sequence)
+    NextSequences(sequences)
 }

@@ -10,11 +10,12 @@ use knock_core::config::{Config, Diagnostic, Severity};
 use crate::cli::Arguments;
 use crate::configuration::{self, Loaded};
 use crate::log;
+use crate::one_time::Unmarked;
 
 /// Prints all errors and warnings; succeeds where the configuration can be used.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let loaded = match std::env::current_dir().map_err(|error| format!("the working directory: {error}")) {
-        Ok(base) => configuration::load(arguments, &base),
+        Ok(base) => configuration::load(arguments, &base, &Unmarked::new()),
         Err(error) => Err(error),
     };
     match loaded {
@@ -53,7 +54,7 @@ fn summary(loaded: &Loaded) -> ExitCode {
     };
     let counts = format!("{}, {}", number(errors, "error"), number(warnings, "warning"));
     // As above.
-    let _ = writeln!(std::io::stdout(), "{}: {verdict}: {counts}", loaded.source.name);
+    let _ = writeln!(std::io::stdout(), "{}: {verdict}: {counts}", loaded.source.name());
     if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

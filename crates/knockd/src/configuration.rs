@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use knock_core::config::{self, Config, Diagnostic, Door, Interfaces, SequenceSource, Severity, Source};
 use knock_core::sequence::Sequence;
 
 use crate::cli::Arguments;
-use crate::one_time::OneTimeFile;
+use crate::one_time::{OneTimeFile, Unmarked};
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -27,41 +28,42 @@ pub(crate) struct Settings {
 /// A door whose sequence is at hand.
 pub(crate) struct ReadyDoor {
     pub(crate) door: Door,
-    /// `None` where all one-time sequences are used up.
-    pub(crate) sequence: Option<Sequence>,
+    /// The one in force, and behind it those of a one-time file that follow; none where they are used up.
+    pub(crate) sequences: Vec<Sequence>,
     pub(crate) one_time: Option<OneTimeFile>,
 }
 
 /// A diagnostic with the file that it is about.
-pub(crate) type Remark = (Source, Diagnostic);
+pub(crate) type Remark = (Rc<Source>, Diagnostic);
 
 /// What came out of reading the files.
 pub(crate) struct Loaded {
     /// Absent where something is wrong.
     pub(crate) settings: Option<Settings>,
     pub(crate) config: Option<Config>,
-    pub(crate) source: Source,
+    pub(crate) source: Rc<Source>,
     pub(crate) remarks: Vec<Remark>,
 }
 
-/// Reads the configuration and the files that it names.
+/// Reads the configuration and the files that it names; `unmarked` is what of these is used up all the same.
 ///
 /// # Errors
 /// Where the file itself cannot be read; the message names it.
-pub(crate) fn load(arguments: &Arguments, base: &Path) -> Result<Loaded, String> {
+pub(crate) fn load(arguments: &Arguments, base: &Path, unmarked: &Unmarked) -> Result<Loaded, String> {
     let name = arguments.config.display().to_string();
     let bytes = read(&base.join(&arguments.config)).map_err(|error| {
         format!("{name}: {}; expected a configuration file (-c names another one)", reason(&error))
     })?;
     let parsed = config::parse(&name, &bytes);
-    let with_source = |diagnostic| (parsed.source.clone(), diagnostic);
+    let source = Rc::new(parsed.source);
+    let with_source = |diagnostic| (source.clone(), diagnostic);
     let mut remarks: Vec<Remark> = parsed.diagnostics.into_iter().map(with_source).collect();
     let settings = parsed.config.clone().and_then(|config| {
-        let doors = ready_doors(config.doors, &parsed.source, base, &mut remarks);
+        let doors = ready_doors(config.doors, &source, base, unmarked, &mut remarks);
         let failed = remarks.iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error);
         (!failed).then(|| settings(arguments, config.options, doors, base))
     });
-    Ok(Loaded { settings, config: parsed.config, source: parsed.source, remarks })
+    Ok(Loaded { settings, config: parsed.config, source, remarks })
 }
 
 /// The file's beginning; what is longer than [`MAX_FILE`] is an error.
@@ -99,30 +101,33 @@ fn settings(arguments: &Arguments, options: config::Options, doors: Vec<ReadyDoo
     }
 }
 
-fn ready_doors(doors: Vec<Door>, source: &Source, base: &Path, remarks: &mut Vec<Remark>) -> Vec<ReadyDoor> {
+fn ready_doors(
+    doors: Vec<Door>,
+    source: &Rc<Source>,
+    base: &Path,
+    unmarked: &Unmarked,
+    remarks: &mut Vec<Remark>,
+) -> Vec<ReadyDoor> {
     let ready = doors.into_iter().map(|door| match &door.sequence {
         SequenceSource::Fixed(sequence) => {
-            ReadyDoor { sequence: Some(sequence.clone()), one_time: None, door }
+            ReadyDoor { sequences: vec![sequence.clone()], one_time: None, door }
         }
         SequenceSource::OneTime(path) => {
-            let mut file = OneTimeFile::new(base.join(path));
-            let sequence = match file.load() {
-                Ok(loaded) => {
-                    remarks.extend(loaded.remarks);
-                    loaded.sequence
-                }
-                Err(error) => {
-                    let found = format!("{}: {}", path.display(), reason(&error));
-                    let diagnostic = Diagnostic::error(
-                        door.sequence_span.clone(),
-                        found,
-                        "a file of sequences that can be read",
-                    );
-                    remarks.push((source.clone(), diagnostic));
-                    None
-                }
-            };
-            ReadyDoor { sequence, one_time: Some(file), door }
+            let path = base.join(path);
+            let used = unmarked.get(&path).cloned().unwrap_or_default();
+            let mut file = OneTimeFile::new(path, used);
+            let sequences = file.load().map(|loaded| {
+                remarks.extend(loaded.remarks);
+                loaded.sequences
+            });
+            let sequences = sequences.unwrap_or_else(|error| {
+                let found = format!("{}: {}", file.path().display(), reason(&error));
+                let expected = "a file of sequences that can be read";
+                let diagnostic = Diagnostic::error(door.sequence_span.clone(), found, expected);
+                remarks.push((source.clone(), diagnostic));
+                Vec::new()
+            });
+            ReadyDoor { sequences, one_time: Some(file), door }
         }
     });
     ready.collect()

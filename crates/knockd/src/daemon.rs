@@ -14,11 +14,12 @@ use knock_linux::links::Links;
 use knock_linux::process::into_background;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::acting::{Acting, NextSequence};
+use crate::acting::{Acting, NextSequences};
 use crate::check;
 use crate::cli::Arguments;
 use crate::configuration::{self, Loaded, Settings};
 use crate::log::{self, Log};
+use crate::one_time::Unmarked;
 use crate::pid_file::PidFile;
 use crate::reading::{Reading, Report};
 use crate::signals::{Request, Signals};
@@ -29,7 +30,7 @@ const PATIENCE_AT_END: Duration = Duration::from_secs(10);
 /// The exit status after an error.
 const FAILURE: u8 = 1;
 /// How long changes of links are let gather before they are looked at.
-const LINKS_SETTLE: Duration = Duration::from_millis(50);
+const LINKS_SETTLE: Duration = Duration::from_millis(200);
 /// How long after a failure the links are looked at again.
 const LINKS_RETRY: Duration = Duration::from_secs(1);
 
@@ -63,10 +64,10 @@ struct Daemon<'a> {
 impl<'a> Daemon<'a> {
     fn start(arguments: &'a Arguments) -> Result<Self, String> {
         let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        let loaded = configuration::load(arguments, &base)?;
+        let loaded = configuration::load(arguments, &base, &Unmarked::new())?;
         let Loaded { settings: Some(settings), remarks, .. } = loaded else {
             check::print_all(&loaded);
-            return Err(format!("{} cannot be used", loaded.source.name));
+            return Err(format!("{} cannot be used", loaded.source.name()));
         };
         // Threads and open files come after the fork.
         let background = arguments.daemon.then(into_background).transpose().map_err(say("fork"))?;
@@ -213,10 +214,15 @@ impl<'a> Daemon<'a> {
     }
 
     fn receive(&mut self, now: Timestamp) -> Result<(), String> {
-        let mut reports = Vec::new();
-        let log = &self.log;
-        let outcome = self.reading.receive(now, &mut reports, |packet| log.debug(|| packet));
-        self.handle(reports, now)?;
+        let mut knocks = Vec::new();
+        let outcome = self.reading.receive(&mut knocks);
+        for knock in knocks {
+            let mut reports = Vec::new();
+            self.reading.follow(&knock, now, &mut reports);
+            self.log.debug(|| knock.to_string());
+            // One by one: an opening may change what is to be knocked next.
+            self.handle(reports, now)?;
+        }
         outcome.or_else(|error| {
             self.log.complain(&format!("error: listening failed, trying anew: {error}"));
             self.reading.reopen().map_err(cannot_listen)
@@ -245,8 +251,8 @@ impl<'a> Daemon<'a> {
         for report in reports {
             self.tell(&report);
             let Report { door, source, what: What::Opening } = report else { continue };
-            if let Some(NextSequence(next)) = self.acting.open(door, source, now, &mut self.log) {
-                self.reading.set_sequence(door, next).map_err(say("the filter"))?;
+            if let Some(NextSequences(next)) = self.acting.open(door, source, now, &mut self.log) {
+                self.reading.set_sequences(door, next).map_err(say("the filter"))?;
             }
         }
         Ok(())
@@ -300,7 +306,7 @@ impl<'a> Daemon<'a> {
     fn reload(&mut self) {
         let name = self.arguments.config.display().to_string();
         self.log.say(&format!("re-reading config file: {name}"));
-        let loaded = match configuration::load(self.arguments, &self.base) {
+        let loaded = match configuration::load(self.arguments, &self.base, &self.acting.unmarked()) {
             Ok(loaded) => loaded,
             Err(error) => return self.keep(&[format!("error: {error}")]),
         };
@@ -372,6 +378,9 @@ fn cannot_listen(error: io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "cannot listen: knockd must be started by root or have the capability CAP_NET_RAW".into()
+        }
+        io::ErrorKind::OutOfMemory => {
+            format!("cannot listen: {error}; is net.core.optmem_max too small for a packet filter?")
         }
         _ => format!("cannot listen: {error}"),
     }

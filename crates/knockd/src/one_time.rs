@@ -1,36 +1,54 @@
 //! A door's file of one-time sequences.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use knock_core::config::{Diagnostic, Source};
+use knock_core::config::{Diagnostic, MAX_ERRORS, Source};
 use knock_core::one_time::{self, Unused};
 use knock_core::sequence::Sequence;
 
 use crate::configuration::{Remark, read};
 
-/// The file, and which of its sequence is in force.
+/// How many sequences behind the one in force are looked ahead to.
+///
+/// The kernel filter lets their ports through too, so that a knock right behind another is not lost while the sequence
+/// changes.
+const AHEAD: usize = 8;
+
+/// Sequences that were used but could not be marked so, by their files.
+pub(crate) type Unmarked = HashMap<PathBuf, HashSet<Sequence>>;
+
+/// The file, and which of its sequences is in force.
 pub(crate) struct OneTimeFile {
     path: PathBuf,
     current: Option<Unused>,
-    /// Sequences that were used but could not be marked so.
     unmarked: HashSet<Sequence>,
 }
 
 /// What the file has to offer.
 pub(crate) struct LoadedFile {
-    /// The first that is unused.
-    pub(crate) sequence: Option<Sequence>,
+    /// The first that is unused, and some of those that follow.
+    pub(crate) sequences: Vec<Sequence>,
     /// What is wrong with other lines.
     pub(crate) remarks: Vec<Remark>,
 }
 
 impl OneTimeFile {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, current: None, unmarked: HashSet::new() }
+    pub(crate) fn new(path: PathBuf, unmarked: HashSet<Sequence>) -> Self {
+        Self { path, current: None, unmarked }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The sequences that must not be good again, though they look unused.
+    pub(crate) fn unmarked(&self) -> &HashSet<Sequence> {
+        &self.unmarked
     }
 
     /// Reads the file and takes its first unused sequence into force.
@@ -39,14 +57,13 @@ impl OneTimeFile {
     /// Where it cannot be read or is no text.
     pub(crate) fn load(&mut self) -> io::Result<LoadedFile> {
         let text = self.text()?;
-        let (unused, bad) = one_time::read(&text);
-        self.current = unused.into_iter().find(|unused| !self.unmarked.contains(&unused.sequence));
-        let source = Source { name: self.path.display().to_string(), text };
+        let (mut unused, bad) = one_time::read(&text);
+        unused.retain(|line| !self.unmarked.contains(&line.sequence));
+        let source = Rc::new(Source::new(self.path.display().to_string(), text));
         let remarks = bad.into_iter().map(|bad| (source.clone(), Diagnostic::from_fault(bad.fault)));
-        Ok(LoadedFile {
-            sequence: self.current.as_ref().map(|unused| unused.sequence.clone()),
-            remarks: remarks.collect(),
-        })
+        let sequences = unused.iter().take(1 + AHEAD).map(|line| line.sequence.clone()).collect();
+        self.current = unused.into_iter().next();
+        Ok(LoadedFile { sequences, remarks: remarks.take(MAX_ERRORS).collect() })
     }
 
     /// Marks the sequence in force as used, whatever then becomes of the mark: it is not offered again.
@@ -89,11 +106,11 @@ mod tests {
     fn file(name: &str, text: &str) -> OneTimeFile {
         let path = std::env::temp_dir().join(format!("knockd-{}-{name}", std::process::id()));
         std::fs::write(&path, text).unwrap();
-        OneTimeFile::new(path)
+        OneTimeFile::new(path, HashSet::new())
     }
 
     fn next(file: &mut OneTimeFile) -> Option<String> {
-        file.load().unwrap().sequence.map(|sequence| sequence.to_string())
+        file.load().unwrap().sequences.first().map(|sequence| sequence.to_string())
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The reading half: strangers' bytes to openings.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use knock_core::config::FlagRule;
-use knock_core::knock::{Protocol, TcpFlags};
+use knock_core::knock::{Knock, TcpFlags};
 use knock_core::packet::{Frame, decode};
 use knock_core::sequence::{Sequence, Step};
 use knock_core::time::Timestamp;
@@ -20,10 +20,26 @@ use crate::watched::Watched;
 /// What the reading half tells: how attempts go on, and which doors open for whom.
 pub(crate) type Report = Event;
 
+/// A knock at some door's port.
+pub(crate) struct Heard {
+    knock: Knock,
+    /// It went to an address that is listened at.
+    local: bool,
+}
+
+impl fmt::Display for Heard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Knock { source, destination, step, .. } = self.knock;
+        write!(f, "{}: {source} -> {destination} {}", step.protocol, step.port)
+    }
+}
+
 /// Listens and follows attempts.
 pub(crate) struct Reading {
     capture: Capture,
     tracker: Tracker,
+    /// The ports of the one-time sequences that follow those in force, by door.
+    ahead: Vec<BTreeSet<Step>>,
     watched: Watched,
     ipv4_only: bool,
 }
@@ -34,9 +50,9 @@ impl Reading {
     /// # Errors
     /// Where no packet socket can be had.
     pub(crate) fn new(doors: &[ReadyDoor], watched: Watched, ipv4_only: bool) -> io::Result<Self> {
-        let tracker = Tracker::new(tracked(doors), MAX_ATTEMPTS);
-        let capture = Capture::open(&wanted(tracker.doors(), &watched, ipv4_only))?;
-        Ok(Self { capture, tracker, watched, ipv4_only })
+        let (tracked, ahead) = (tracked(doors), ahead(doors));
+        let capture = Capture::open(&wanted(&tracked, &ahead, &watched, ipv4_only))?;
+        Ok(Self { capture, tracker: Tracker::new(tracked, MAX_ATTEMPTS), ahead, watched, ipv4_only })
     }
 
     /// Takes other doors and interfaces; attempts that would have come as far on them go on.
@@ -44,24 +60,28 @@ impl Reading {
     /// # Errors
     /// Where the kernel does not take the filter; then all stays as it is.
     pub(crate) fn reconfigure(&mut self, doors: &[ReadyDoor], watched: Watched) -> io::Result<()> {
-        let doors = tracked(doors);
-        self.capture.set_filter(&wanted(&doors, &watched, self.ipv4_only))?;
+        let (tracked, ahead) = (tracked(doors), ahead(doors));
+        self.capture.set_filter(&wanted(&tracked, &ahead, &watched, self.ipv4_only))?;
         let old = std::mem::replace(&mut self.tracker, Tracker::new(Vec::new(), 0));
-        self.tracker = old.reconfigured(doors, MAX_ATTEMPTS);
-        self.watched = watched;
+        self.tracker = old.reconfigured(tracked, MAX_ATTEMPTS);
+        (self.ahead, self.watched) = (ahead, watched);
         Ok(())
     }
 
     /// Follows nobody any more.
     pub(crate) fn stop(&mut self) {
         self.tracker = Tracker::new(Vec::new(), 0);
+        self.ahead.clear();
         // Where the kernel does not take even this filter, what comes in finds no door.
         let _ = self.renew_filter();
     }
 
-    /// Gives a door another sequence, or none.
-    pub(crate) fn set_sequence(&mut self, door: DoorIndex, sequence: Option<Sequence>) -> io::Result<()> {
-        self.tracker.set_sequence(door, sequence);
+    /// Gives a door another sequence and says which come behind it; or none.
+    pub(crate) fn set_sequences(&mut self, door: DoorIndex, sequences: Vec<Sequence>) -> io::Result<()> {
+        if let Some(ahead) = self.ahead.get_mut(door as usize) {
+            *ahead = steps(sequences.iter().skip(1));
+        }
+        self.tracker.set_sequence(door, sequences.into_iter().next());
         self.renew_filter()
     }
 
@@ -77,33 +97,31 @@ impl Reading {
 
     /// Listens anew, after the socket failed.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
-        self.capture = Capture::open(&wanted(self.tracker.doors(), &self.watched, self.ipv4_only))?;
+        self.capture = Capture::open(&self.wanted())?;
         Ok(())
     }
 
     fn renew_filter(&self) -> io::Result<()> {
-        self.capture.set_filter(&wanted(self.tracker.doors(), &self.watched, self.ipv4_only))
+        self.capture.set_filter(&self.wanted())
     }
 
-    /// Takes the packets that have come in, a batch of them at most; `debug` is told of each.
+    fn wanted(&self) -> Wanted {
+        wanted(self.tracker.doors(), &self.ahead, &self.watched, self.ipv4_only)
+    }
+
+    /// Takes the knocks that have come in, a batch of packets at most.
     ///
     /// # Errors
     /// Where the socket fails.
-    pub(crate) fn receive(
-        &mut self,
-        now: Timestamp,
-        reports: &mut Vec<Report>,
-        mut debug: impl FnMut(String),
-    ) -> io::Result<()> {
-        let Self { capture, tracker, watched, ipv4_only } = self;
-        capture.receive(|packet| {
-            if let Some((source, destination, step)) =
-                take(packet, tracker, watched, *ipv4_only, now, reports)
-            {
-                debug(format!("{}: {source} -> {destination} {}", step.protocol, step.port));
-            }
-        })?;
+    pub(crate) fn receive(&mut self, knocks: &mut Vec<Heard>) -> io::Result<()> {
+        let Self { capture, watched, ipv4_only, .. } = self;
+        capture.receive(|packet| knocks.extend(hear(packet, watched, *ipv4_only)))?;
         Ok(())
+    }
+
+    /// Follows a knock to where it leads.
+    pub(crate) fn follow(&mut self, heard: &Heard, now: Timestamp, reports: &mut Vec<Report>) {
+        self.tracker.handle_knock(&heard.knock, heard.local, now, reports);
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
@@ -121,15 +139,7 @@ impl AsFd for Reading {
     }
 }
 
-/// Follows a packet; tells what it was where it counted.
-fn take(
-    packet: &Packet<'_>,
-    tracker: &mut Tracker,
-    watched: &Watched,
-    ipv4_only: bool,
-    now: Timestamp,
-    reports: &mut Vec<Report>,
-) -> Option<(IpAddr, IpAddr, Step)> {
+fn hear(packet: &Packet<'_>, watched: &Watched, ipv4_only: bool) -> Option<Heard> {
     if !watched.hears(packet.interface) {
         return None;
     }
@@ -141,19 +151,18 @@ fn take(
         checksum_trusted: packet.checksum_trusted,
         loopback,
     })?;
-    // What claims to come from ourselves, but from outside, is forged.
-    let forged = !loopback && watched.is_local(knock.source);
-    if forged || !tracker.knows(knock.step) || (ipv4_only && knock.source.is_ipv6()) {
+    // What claims to come from ourselves, or from no host of a net of ours, but comes from outside, is forged.
+    let forged = !loopback && (watched.is_local(knock.source) || watched.is_no_host(knock.source));
+    if forged || (ipv4_only && knock.source.is_ipv6()) {
         return None;
     }
-    tracker.handle_knock(&knock, watched.is_local(knock.destination), now, reports);
-    Some((knock.source, knock.destination, knock.step))
+    Some(Heard { knock, local: watched.is_local(knock.destination) })
 }
 
 fn tracked(doors: &[ReadyDoor]) -> Vec<TrackedDoor> {
-    let tracked = doors.iter().map(|ReadyDoor { door, sequence, one_time }| TrackedDoor {
+    let tracked = doors.iter().map(|ReadyDoor { door, sequences, one_time }| TrackedDoor {
         key: door.key.clone(),
-        sequence: sequence.clone(),
+        sequence: sequences.first().cloned(),
         one_time: one_time.is_some(),
         timeout: door.seq_timeout,
         cooldown: door.seq_cooldown,
@@ -163,26 +172,32 @@ fn tracked(doors: &[ReadyDoor]) -> Vec<TrackedDoor> {
     tracked.collect()
 }
 
-fn wanted(doors: &[TrackedDoor], watched: &Watched, ipv4_only: bool) -> Wanted {
-    let steps =
-        |door: &TrackedDoor| door.sequence.iter().flat_map(Sequence::steps).copied().collect::<Vec<_>>();
+fn ahead(doors: &[ReadyDoor]) -> Vec<BTreeSet<Step>> {
+    doors.iter().map(|ready| steps(ready.sequences.iter().skip(1))).collect()
+}
+
+fn steps<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> BTreeSet<Step> {
+    sequences.into_iter().flat_map(Sequence::steps).copied().collect()
+}
+
+fn wanted(doors: &[TrackedDoor], ahead: &[BTreeSet<Step>], watched: &Watched, ipv4_only: bool) -> Wanted {
+    let mut steps = steps(doors.iter().filter_map(|door| door.sequence.as_ref()));
+    steps.extend(ahead.iter().flatten());
     Wanted {
         interfaces: watched.indexes(),
         other_hosts: doors.iter().any(|door| door.target.is_some()),
         ipv6: !ipv4_only,
-        steps: doors.iter().flat_map(steps).collect::<BTreeSet<_>>(),
+        steps,
         flags: common_flags(doors),
     }
 }
 
-/// What all doors with a TCP port ask of a packet's flags.
+/// What all doors ask of a TCP packet's flags.
 fn common_flags(doors: &[TrackedDoor]) -> FlagRule {
-    let has_tcp = |door: &&TrackedDoor| {
-        door.sequence.iter().flat_map(Sequence::steps).any(|step| step.protocol == Protocol::Tcp)
-    };
-    let rules = doors.iter().filter(has_tcp).map(|door| door.flags);
     let common = |a: TcpFlags, b: TcpFlags| a.difference(a.difference(b));
-    rules
+    doors
+        .iter()
+        .map(|door| door.flags)
         .reduce(|a, b| FlagRule {
             required: common(a.required, b.required),
             excluded: common(a.excluded, b.excluded),

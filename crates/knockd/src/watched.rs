@@ -76,6 +76,21 @@ impl Watched {
                 && self.by_index.values().any(|link| link.loopback))
     }
 
+    /// Whether an address is the first or last of a net that is listened on, which no host has (RFC 1122, section
+    /// 3.2.1.3). Nets of two addresses have hosts at both (RFC 3021).
+    pub(crate) fn is_no_host(&self, address: IpAddr) -> bool {
+        let IpAddr::V4(address) = address else { return false };
+        let nets = self.by_index.values().flat_map(|link| &link.addresses);
+        nets.into_iter().any(|(own, prefix)| match own {
+            IpAddr::V4(own) if (1..=30).contains(prefix) => {
+                let hosts = u32::MAX >> prefix;
+                let (address, own) = (u32::from(address), u32::from(*own));
+                address & !hosts == own & !hosts && (address & hosts == 0 || address & hosts == hosts)
+            }
+            _ => false,
+        })
+    }
+
     /// What is listened on, for people.
     pub(crate) fn names(&self) -> String {
         match &self.wanted {
@@ -180,6 +195,20 @@ mod tests {
         }
         assert_eq!(watched.indexes(), Some(BTreeSet::from([1, 3])));
         assert!(watched.hears(1) && watched.hears(3) && !watched.hears(2));
+    }
+
+    #[test]
+    fn a_net_s_own_address_and_its_broadcast_are_no_hosts() {
+        let watched = watch("eth0", &[link(1, "eth0", &["192.0.2.1", "2001:db8::1"])]);
+        for (address, expected) in [
+            ("192.0.2.0", true),
+            ("192.0.2.255", true),
+            ("192.0.2.7", false),
+            ("192.0.3.0", false),
+            ("2001:db8::", false),
+        ] {
+            assert_eq!(watched.is_no_host(at(address)), expected, "{address}");
+        }
     }
 
     #[test]

@@ -70,16 +70,32 @@ impl Diagnostic {
 /// A file's name and text, to show diagnostics in.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// As the user wrote it.
-    pub name: String,
-    /// The whole text; bytes that are not UTF-8 replaced.
-    pub text: String,
+    name: String,
+    text: String,
+    /// Where each line begins.
+    lines: Vec<usize>,
 }
 
 impl Source {
-    /// Line and column of a byte offset; see [`position`].
+    /// `name` as the user wrote it, and the whole text; bytes that are not UTF-8 are to be replaced.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        let (name, text) = (name.into(), text.into());
+        let ends = text.match_indices('\n').map(|(newline, _)| newline + 1);
+        let lines = std::iter::once(0).chain(ends).collect();
+        Self { name, text, lines }
+    }
+
+    /// The file's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Line and column of a byte offset, both counted from 1, the column in characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
-        position(&self.text, offset)
+        let end = self.floor(offset);
+        let line = self.lines.partition_point(|start| *start <= end);
+        let start = line.checked_sub(1).and_then(|line| self.lines.get(line)).copied().unwrap_or_default();
+        (line, self.text[start..end].chars().count() + 1)
     }
 
     /// `FILE:LINE:COLUMN: error: FOUND; expected EXPECTED (HELP)`: one line, for a log.
@@ -134,19 +150,12 @@ impl Source {
     }
 }
 
-/// Line and column of a byte offset in a text, both counted from 1, the column in characters.
-pub fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = &text[..text.floor_char_boundary(offset)];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn source(text: &str) -> Source {
-        Source { name: "knockd.conf".into(), text: text.into() }
+        Source::new("knockd.conf", text)
     }
 
     #[test]

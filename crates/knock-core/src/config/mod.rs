@@ -16,7 +16,7 @@ mod value;
 
 use std::path::PathBuf;
 
-pub use diagnostic::{Diagnostic, Severity, Source, position};
+pub use diagnostic::{Diagnostic, Severity, Source};
 pub use door::{Commands, Door, DoorKey, SequenceSource};
 pub use interfaces::Interfaces;
 pub use lines::MAX_LINE;
@@ -24,6 +24,9 @@ pub use value::{FlagRule, MAX_SECONDS};
 
 use door::Draft;
 use lines::{Line, Spanned};
+
+/// After so many errors the rest of a file is not read: it is no configuration at all.
+pub const MAX_ERRORS: usize = 1000;
 
 /// A whole configuration that can be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub struct Parsed {
 
 /// Reads a configuration. `name` is the file's, for messages.
 pub fn parse(name: &str, bytes: &[u8]) -> Parsed {
-    let source = Source { name: name.to_owned(), text: String::from_utf8_lossy(bytes).into_owned() };
+    let source = Source::new(name, String::from_utf8_lossy(bytes));
     let mut reader = Reader::default();
     match lines::text(bytes) {
         Ok(text) => reader.read(text),
@@ -95,12 +98,23 @@ enum Section {
 
 impl Reader {
     fn read(&mut self, text: &str) {
+        let mut errors = 0;
         for line in lines::split(text, &mut self.diagnostics) {
             match line {
                 Line::Section(name) => self.begin_section(&name),
                 Line::Directive { key, value } => {
                     if let Err(diagnostic) = self.directive(&key, value.as_ref()) {
+                        errors += 1;
                         self.diagnostics.push(diagnostic);
+                    }
+                    if errors == MAX_ERRORS {
+                        let found = format!("{errors} errors: the rest of the file is not read");
+                        self.diagnostics.push(Diagnostic::error(
+                            key.span(),
+                            found,
+                            "a configuration of knockd",
+                        ));
+                        break;
                     }
                 }
             }

@@ -236,6 +236,14 @@ fn doors_that_open_on_the_way_are_told() {
     assert!(found[1].starts_with("f:8:12: warning: doors \"short\" and \"same\" have the same sequence"));
 }
 
+#[test]
+fn what_is_no_configuration_is_not_told_line_by_line() {
+    let parsed = parse("f", "junk\n".repeat(100_000).as_bytes());
+    assert_eq!(parsed.diagnostics.len(), MAX_ERRORS + 1);
+    assert!(parsed.config.is_none());
+    assert!(parsed.diagnostics[MAX_ERRORS].found.contains("the rest of the file is not read"));
+}
+
 /// Files that are nearly right, so that mutations reach deep.
 fn lines() -> impl Strategy<Value = String> {
     let line = prop_oneof![

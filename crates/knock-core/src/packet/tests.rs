@@ -258,10 +258,10 @@ fn sources_that_are_no_host_do_not_count() {
         let ether_type = if source.contains(':') { IPV6 } else { IPV4 };
         decode(&Frame { loopback, ..frame(ether_type, &bytes) }).is_some()
     };
-    for source in ["0.0.0.0", "0.1.2.3", "255.255.255.255", "224.0.0.1", "127.0.0.1"] {
+    for source in ["0.0.0.0", "0.1.2.3", "255.255.255.255", "240.0.0.1", "224.0.0.1", "127.0.0.1"] {
         assert!(!from(source, false), "{source}");
     }
-    for source in ["::", "::1", "ff02::1", "::ffff:192.0.2.7"] {
+    for source in ["::", "::1", "ff02::1", "::ffff:192.0.2.7", "::192.0.2.7"] {
         assert!(!from(source, false), "{source}");
     }
     for source in ["127.0.0.1", "::1", "192.0.2.7"] {
@@ -307,7 +307,7 @@ proptest! {
             other => panic!("{other:?}"),
         };
         let address = std::net::Ipv4Addr::from(source);
-        let is_host = !address.is_multicast() && !address.is_broadcast() && !address.is_loopback() && address.octets()[0] != 0;
+        let is_host = !address.is_loopback() && (1..224).contains(&address.octets()[0]);
         let found = decode_bytes(IPV4, &bytes).map(|knock| (knock.step.port, knock.step.protocol));
         prop_assert_eq!(found, is_host.then_some(expected));
     }
