@@ -56,7 +56,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-const PORT: &str = "a port from 1 to 65535";
+const PORT: &str = "a port from 1 to 65535, such as 7142 or 7142:udp";
 const PROTOCOL: &str = "tcp or udp";
 
 impl Step {

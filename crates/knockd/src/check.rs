@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use knock_core::config::advice::{AppendedRule, appended_rules, futile_append, on_append};
-use knock_core::config::{Config, Diagnostic, Severity};
+use knock_core::config::{Config, Diagnostic, Door, Severity};
 
 use crate::cli::Arguments;
 use crate::configuration::{self, Loaded};
@@ -20,9 +21,12 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     };
     match loaded {
         Ok(mut loaded) => {
-            let rules = loaded.config.as_ref().map(on_appended_rules).unwrap_or_default();
+            let config = loaded.config.as_ref();
+            let rules = config.map(on_appended_rules).unwrap_or_default();
+            let programs = config.map(on_missing_programs).unwrap_or_default();
             let source = loaded.source.clone();
-            loaded.remarks.extend(rules.into_iter().map(|diagnostic| (source.clone(), diagnostic)));
+            let found = rules.into_iter().chain(programs);
+            loaded.remarks.extend(found.map(|diagnostic| (source.clone(), diagnostic)));
             print_all(&loaded);
             summary(&loaded)
         }
@@ -81,8 +85,28 @@ fn on_appended_rules(config: &Config) -> Vec<Diagnostic> {
     diagnostics
 }
 
-/// What the chain holds, where the program can be asked.
+/// Programs of start commands, named with their path, that this machine does not have.
+fn on_missing_programs(config: &Config) -> Vec<Diagnostic> {
+    let commands = config.doors.iter().flat_map(Door::start_commands);
+    let missing = commands.filter_map(|(command, span)| {
+        let program = command.split_whitespace().next()?;
+        let plain =
+            program.starts_with('/') && !program.contains(['%', '$', '"', '\'', ';', '|', '&', '(', ')']);
+        (plain && !Path::new(program).exists()).then(|| {
+            let span = span.start..span.start + program.len();
+            Diagnostic::warning(span, format!("there is no {program} here"), "the shell could not run it")
+        })
+    });
+    missing.collect()
+}
+
+/// What the chain holds, where the system's own program can be asked; it changes nothing.
 fn list(rule: &AppendedRule) -> Option<String> {
-    let output = Command::new(&rule.program).args(["-t", &rule.table, "-S", &rule.chain]).output().ok()?;
+    let mut command = Command::new(&rule.program);
+    let output = command
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .args(["-t", &rule.table, "-S", &rule.chain])
+        .output()
+        .ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -14,6 +14,8 @@ use crate::log::Log;
 
 /// The longest line of output that is logged, in bytes; longer ones are broken.
 const MAX_LINE: usize = 1024;
+/// What a logged line takes beside what it says, in bytes.
+const LINE_COST: usize = 64;
 /// How much of a command's output is logged, in bytes.
 const MAX_OUTPUT: usize = 64 * 1024;
 /// How many pipes are kept that commands have left open behind them.
@@ -175,7 +177,7 @@ impl Output {
         if line.is_empty() || self.logged > MAX_OUTPUT {
             return;
         }
-        self.logged += line.len();
+        self.logged += line.len() + LINE_COST;
         let text = if self.logged > MAX_OUTPUT {
             "… (the rest is left out)".into()
         } else {

@@ -3,9 +3,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use jiff::ZonedDateTime;
+use rustix::fs::OFlags;
 
 use crate::configuration::Settings;
 use crate::lookup::{Lookup, Name};
@@ -48,7 +50,11 @@ impl Log {
         self.path.clone_from(&settings.log_file);
         self.file = None;
         if let Some(path) = &self.path {
-            match OpenOptions::new().append(true).create(true).open(path) {
+            // A pipe or a terminal must not hold the daemon up.
+            let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+            let mut options = OpenOptions::new();
+            options.append(true).create(true).custom_flags(flags.bits() as i32);
+            match options.open(path) {
                 Ok(file) => self.file = Some(file),
                 Err(error) => {
                     let path = path.display().to_string();

@@ -20,7 +20,11 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Nobody is left to tell.
-        let _ = fs::remove_file(&self.0);
+        let ours = format!("{}\n", std::process::id());
+        // Another daemon may have taken the file over.
+        if fs::read_to_string(&self.0).is_ok_and(|text| text == ours) {
+            // Nobody is left to tell.
+            let _ = fs::remove_file(&self.0);
+        }
     }
 }

@@ -7,8 +7,11 @@ use super::door::{Door, SequenceSource};
 use crate::knock::Protocol;
 use crate::sequence::Sequence;
 
-/// The sequences of knockd's example file, manual pages and of countless tutorials: scanners try them first.
-const WELL_KNOWN: [&str; 5] = [
+/// The sequences of knockd's example file, of manual pages, ours too, and of countless tutorials: scanners try them
+/// first.
+const WELL_KNOWN: [&str; 7] = [
+    "7142,8319:udp,5623",
+    "7142,8319:udp,5623,9214:udp",
     "7000,8000,9000",
     "9000,8000,7000",
     "12345,54321,24680,13579",
@@ -96,10 +99,76 @@ fn beginning(first: &Door, second: &Door, equal: bool) -> Diagnostic {
     Diagnostic::warning(second.sequence_span.clone(), found, help)
 }
 
+/// What can be said of the doors' commands.
+pub fn on_commands(doors: &[Door]) -> Vec<Diagnostic> {
+    doors.iter().flat_map(on_door).collect()
+}
+
+fn on_door(door: &Door) -> Vec<Diagnostic> {
+    let mut advice: Vec<_> =
+        door.start_commands().flat_map(|(command, span)| on_command(command, &span)).collect();
+    let commands = &door.commands;
+    let warn = |found: &str, help: &str| {
+        Diagnostic::warning(door.sequence_span.clone(), format!("door \"{}\" {found}", door.key), help)
+    };
+    if commands.start.is_none() && commands.start_6.is_none() && commands.stop.is_some() {
+        advice.push(warn(
+            "has a stop command, but nothing that starts",
+            "a stop command runs after a start command",
+        ));
+    }
+    if let (Some(start), None, Some(span)) = (&commands.start, &commands.start_6, &door.start_span)
+        && words(start)
+            .any(|(_, word)| word.rsplit('/').next().is_some_and(|base| base.starts_with("iptables")))
+    {
+        let found = "iptables cannot take the address of a knocker with IPv6";
+        let help = "add Start_Command_6 with ip6tables, or an empty one to do nothing";
+        advice.push(Diagnostic::warning(span.clone(), found, help));
+    }
+    advice
+}
+
+fn on_command(command: &str, span: &Range<usize>) -> Vec<Diagnostic> {
+    let warn = |found: &str, help: &str| Diagnostic::warning(span.clone(), found, help);
+    let mut advice = Vec::new();
+    if command.is_empty() {
+        return advice;
+    }
+    let first = words(command).next().map_or("", |(_, word)| word.rsplit('/').next().unwrap_or(word));
+    let is_firewall = ["iptables", "ip6tables", "nft", "ufw", "firewall-cmd", "ipset"]
+        .iter()
+        .any(|name| first.starts_with(name));
+    if is_firewall && !command.contains("%IP%") && !command.contains("KNOCK_IP") {
+        advice.push(warn(
+            "this command does not name the knocker's address",
+            "%IP% stands for it: without it everybody is let in",
+        ));
+    }
+    let quoted = |quote: char| {
+        command
+            .strip_prefix(quote)
+            .and_then(|rest| rest.strip_suffix(quote))
+            .is_some_and(|rest| !rest.contains(quote))
+    };
+    if quoted('"') || quoted('\'') {
+        advice.push(warn(
+            "the whole command is quoted",
+            "the shell takes it for one word: leave the quotes out",
+        ));
+    }
+    if command.ends_with('\\') {
+        advice.push(warn(
+            "the command ends with a backslash",
+            "lines cannot be continued: write it on one line",
+        ));
+    }
+    advice
+}
+
 /// A rule that a command appends to the end of a chain of iptables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendedRule {
-    /// The program, as the command calls it: `iptables`, `/sbin/ip6tables-nft`, ….
+    /// The program's name: `iptables`, `ip6tables-nft`, ….
     pub program: String,
     /// The table, `filter` where the command names none.
     pub table: String,
@@ -116,14 +185,14 @@ pub fn appended_rules(command: &str) -> Vec<AppendedRule> {
     let mut words = words(command).peekable();
     while let Some((at, word)) = words.next() {
         let base = word.rsplit('/').next().unwrap_or(word);
-        if base.starts_with("iptables") || base.starts_with("ip6tables") {
-            call = Some((word.to_owned(), "filter".to_owned()));
+        if IPTABLES.contains(&base) {
+            call = Some((base.to_owned(), "filter".to_owned()));
         } else if word.contains([';', '&', '|']) {
             call = None;
         } else if let Some((program, table)) = &mut call {
             match (word, words.peek()) {
                 ("-t" | "--table", Some((_, name))) => (*name).clone_into(table),
-                ("-A" | "--append", Some((_, chain))) => rules.push(AppendedRule {
+                ("-A" | "--append", Some((_, chain))) if is_name(chain) => rules.push(AppendedRule {
                     program: program.clone(),
                     table: table.clone(),
                     chain: (*chain).to_owned(),
@@ -134,6 +203,14 @@ pub fn appended_rules(command: &str) -> Vec<AppendedRule> {
         }
     }
     rules
+}
+
+/// The programs that append rules to chains.
+const IPTABLES: [&str; 6] =
+    ["iptables", "iptables-nft", "iptables-legacy", "ip6tables", "ip6tables-nft", "ip6tables-legacy"];
+
+fn is_name(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -193,9 +270,11 @@ mod tests {
         let rules = appended_rules(command);
         let found: Vec<_> =
             rules.iter().map(|r| (r.program.as_str(), r.table.as_str(), r.chain.as_str())).collect();
-        assert_eq!(found, [("/sbin/iptables", "filter", "INPUT"), ("ip6tables", "nat", "PRE")]);
+        assert_eq!(found, [("iptables", "filter", "INPUT"), ("ip6tables", "nat", "PRE")]);
         assert_eq!(&command[rules[0].flag.clone()], "-A");
         assert_eq!(appended_rules("iptables -I INPUT -j ACCEPT"), []);
+        assert_eq!(appended_rules("/tmp/iptables-open -A INPUT"), []);
+        assert_eq!(appended_rules("iptables -A %IP%"), []);
         assert_eq!(appended_rules("nft add rule inet filter input accept"), []);
     }
 

@@ -95,6 +95,11 @@ fn unknown(key: &Spanned<'_>) -> Diagnostic {
     if key.text.starts_with(';') {
         return error.with_help("a remark begins with #");
     }
+    let before_colon =
+        key.text.split_once(':').map(|(name, _)| Spanned { text: name.trim(), start: key.start });
+    if before_colon.is_some_and(|name| find(&name).is_ok()) {
+        return error.with_help("write = instead of :");
+    }
     match nearest(key.text) {
         Some(name) => error.with_help(format!("did you mean {name}?")),
         None => error,

@@ -170,8 +170,11 @@ impl Draft {
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<(), Fault> {
         match directive {
-            name::SEQUENCE => self.sequence = Some(fixed_sequence(value, diagnostics)?),
-            name::ONE_TIME_SEQUENCES => self.sequence = Some(one_time_sequences(value)?),
+            name::SEQUENCE => {
+                let sequence = fixed_sequence(value, diagnostics)?;
+                self.set_sequence(sequence, diagnostics);
+            }
+            name::ONE_TIME_SEQUENCES => self.set_sequence(one_time_sequences(value)?, diagnostics),
             name::SEQ_TIMEOUT => self.seq_timeout = sequence_timeout(value, diagnostics)?,
             name::SEQ_COOLDOWN => self.seq_cooldown = seconds(value, diagnostics)?,
             name::CMD_TIMEOUT => self.commands.timeout = seconds(value, diagnostics)?,
@@ -189,6 +192,18 @@ impl Draft {
             _ => self.commands.stop_6 = Some(value.text.to_owned()),
         }
         Ok(())
+    }
+
+    fn set_sequence(&mut self, new: (SequenceSource, Range<usize>), diagnostics: &mut Vec<Diagnostic>) {
+        let kinds = (&new.0, self.sequence.as_ref().map(|(old, _)| old));
+        if let (SequenceSource::OneTime(_), Some(SequenceSource::Fixed(_)))
+        | (SequenceSource::Fixed(_), Some(SequenceSource::OneTime(_))) = kinds
+        {
+            let found = "a door with both Sequence and One_Time_Sequences";
+            let help = "the last one counts: delete the other";
+            diagnostics.push(Diagnostic::warning(new.1.clone(), found, help));
+        }
+        self.sequence = Some(new);
     }
 
     /// The finished door, unless it lacks what every door needs.

@@ -74,6 +74,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Parsed {
     let config = (!failed).then_some(Config { options, doors });
     if let Some(config) = &config {
         diagnostics.extend(advice::on_sequences(&config.doors));
+        diagnostics.extend(advice::on_commands(&config.doors));
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
     Parsed { config, diagnostics, source }

@@ -74,7 +74,8 @@ pub(super) fn flags(value: &Spanned<'_>) -> Result<FlagRule, Fault> {
             None => (word.text, false),
         };
         let Some((_, flag)) = FLAGS.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) else {
-            let expected = "fin, syn, rst, psh, ack or urg, each with an optional ! before it";
+            let expected =
+                "fin, syn, rst, psh, ack or urg, each with an optional ! before it and commas between them";
             return Err(Fault::new(word.span(), format!("unknown flag \"{}\"", word.text), expected));
         };
         let side = if excluded { &mut rule.excluded } else { &mut rule.required };
