@@ -29,6 +29,8 @@ use crate::watched::Watched;
 const PATIENCE_AT_END: Duration = Duration::from_secs(10);
 /// The exit status after an error.
 const FAILURE: u8 = 1;
+/// How long after it was told that attempts are dropped it is not told again.
+const QUIET: Duration = Duration::from_secs(60);
 /// How long changes of links are let gather before they are looked at.
 const LINKS_SETTLE: Duration = Duration::from_millis(200);
 /// How long after a failure the links are looked at again.
@@ -56,6 +58,8 @@ struct Daemon<'a> {
     acting: Acting,
     signals: Signals,
     alarm: Alarm,
+    /// Until then nothing more is said of attempts that are dropped.
+    quiet_until: Timestamp,
     /// Where the daemon is to end: with this status, and at the latest then.
     ending: Option<(u8, Timestamp)>,
     pid_file: Option<PidFile>,
@@ -92,6 +96,7 @@ impl<'a> Daemon<'a> {
             acting,
             signals,
             alarm,
+            quiet_until: Timestamp::ZERO,
             ending: None,
             pid_file,
         };
@@ -250,6 +255,10 @@ impl<'a> Daemon<'a> {
     fn handle(&mut self, reports: Vec<Report>, now: Timestamp) -> Result<(), String> {
         for report in reports {
             self.tell(&report);
+            if report.what == What::Crowded && self.quiet_until <= now {
+                self.quiet_until = now + QUIET;
+                self.log.complain("warning: so many attempts are under way that others are dropped");
+            }
             let Report { door, source, what: What::Opening } = report else { continue };
             if let Some(NextSequences(next)) = self.acting.open(door, source, now, &mut self.log) {
                 self.reading.set_sequences(door, next).map_err(say("the filter"))?;

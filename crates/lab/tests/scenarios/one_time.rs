@@ -5,6 +5,7 @@ use std::process::Command;
 
 use lab::{Daemon, TempDir};
 
+use crate::reload::reload;
 use crate::support::{DROPPING, OPEN, SOON, Scene, count, knock};
 
 const SEQUENCES: &str = "# one line a knock\n 7142,8319,9623\n 1701:udp,2803,3905\n 4007,5109:udp\n";
@@ -19,9 +20,13 @@ struct OneTime {
 
 impl OneTime {
     fn new() -> io::Result<Self> {
+        Self::with(SEQUENCES)
+    }
+
+    fn with(sequences: &str) -> io::Result<Self> {
         let (file, copy) = (TempDir::new()?, TempDir::new()?);
-        let path = file.write("sequences", SEQUENCES)?;
-        copy.write("sequences", SEQUENCES)?;
+        let path = file.write("sequences", sequences)?;
+        copy.write("sequences", sequences)?;
         let scene = Scene::new(DROPPING)?;
         let config = format!(
             "[options]\nlogfile = {{dir}}/knockd.log\n[SSH]\none_time_sequences = {}\ntcpflags = syn\n{OPEN}",
@@ -111,6 +116,37 @@ fn knocks_of_many_do_not_use_up_a_line() -> io::Result<()> {
     scene.knock("7142,9623,8319")?;
     scene.assert_shut(scene.ssh4());
     assert_eq!(case.file.read("sequences"), SEQUENCES);
+    assert!(case.knock()?);
+    scene.assert_opens(scene.ssh4())
+}
+
+/// Scripts knock again at once; the sequences change faster than they can.
+#[test]
+fn knocks_may_follow_each_other_at_once() -> io::Result<()> {
+    let sequences: Vec<_> = (0..8).map(|n| format!("{},{}:udp,{}", 7000 + n, 8000 + n, 9000 + n)).collect();
+    let lines: String = sequences.iter().map(|sequence| format!(" {sequence}\n")).collect();
+    let case = OneTime::with(&lines)?;
+    case.scene.knock(&sequences.join(","))?;
+    case.daemon.wait_for_lines(sequences.len(), "OPEN SESAME", SOON)?;
+    case.scene.assert_opens(case.scene.ssh4())?;
+    assert_eq!(case.file.read("sequences"), lines.replace(' ', "#"));
+    Ok(())
+}
+
+#[test]
+fn used_sequence_that_could_not_be_marked_stays_used_at_a_reload() -> io::Result<()> {
+    let case = OneTime::new()?;
+    let (scene, daemon) = (&case.scene, &case.daemon);
+    let (path, aside) = (case.file.path().join("sequences"), case.file.path().join("aside"));
+    std::fs::rename(&path, &aside)?;
+    assert!(case.knock()?);
+    scene.assert_opens(scene.ssh4())?;
+    scene.expel()?;
+    daemon.wait_for_log("could not be marked as used", SOON)?;
+    std::fs::rename(&aside, &path)?;
+    reload(daemon)?;
+    scene.knock("7142,8319,9623")?;
+    scene.assert_shut(scene.ssh4());
     assert!(case.knock()?);
     scene.assert_opens(scene.ssh4())
 }

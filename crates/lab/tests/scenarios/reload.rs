@@ -9,7 +9,7 @@ use crate::support::{DROPPING, OPEN, SOON, STOP, Scene, count, side_by_side};
 
 /// Tells the daemon to read its configuration again, and waits until the new one is in force: when it begins to read it
 /// once more, it has done with the first time.
-fn reload(daemon: &Daemon) -> io::Result<()> {
+pub(crate) fn reload(daemon: &Daemon) -> io::Result<()> {
     for _ in 0..2 {
         let mark = daemon.mark();
         daemon.signal(Signal::HUP)?;
@@ -129,4 +129,19 @@ fn reloads_under_knocks() -> io::Result<()> {
         daemon.wait_for_lines(opened, "OPEN SESAME", SOON)?;
     }
     Ok(())
+}
+
+/// A pipe that nobody reads as the log file: what is logged is lost, and nothing else.
+#[test]
+fn log_file_that_is_a_pipe_without_a_reader() -> io::Result<()> {
+    let scene = Scene::new(DROPPING)?;
+    let pipes = lab::TempDir::new()?;
+    let pipe = pipes.path().join("pipe").display().to_string();
+    scene.server().sh(&format!("mkfifo {pipe}"))?;
+    let daemon =
+        scene.knockd(&format!("[options]\nlogfile = {pipe}\n[SSH]\nsequence = 7142,8319,9623\n{OPEN}"))?;
+    daemon.signal(Signal::HUP)?;
+    daemon.wait_for_line("re-opening log file", SOON)?;
+    scene.knock("7142,8319,9623")?;
+    scene.assert_opens(scene.ssh4())
 }
