@@ -118,10 +118,20 @@ enum Purpose {
 }
 
 /// Whose turn is waited for: a door's start commands, or its stop commands.
-type Turn = (DoorKey, bool);
+type Turn = (DoorKey, Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Start,
+    Stop,
+}
 
 fn turn(door: &DoorKey, purpose: Purpose) -> Turn {
-    (door.clone(), matches!(purpose, Purpose::Stop(_)))
+    let kind = match purpose {
+        Purpose::Once | Purpose::Start(_) => Kind::Start,
+        Purpose::Stop(_) => Kind::Stop,
+    };
+    (door.clone(), kind)
 }
 
 /// Keeps what is open.
@@ -204,6 +214,7 @@ impl Doorkeeper {
         }
         // What it was opened with it is closed with: only the time is new.
         grant.terms.timeout = timeout;
+        grant.again = None;
         match &mut grant.state {
             State::Starting | State::Stopping => {}
             State::Open(deadline) => {
@@ -330,7 +341,7 @@ impl Doorkeeper {
     /// stop command that is owed runs. Once [`Doorkeeper::owed`] is empty, nothing is left open.
     pub fn handle_shutdown(&mut self, actions: &mut Vec<Action>) {
         self.closing = true;
-        let starts = self.queues.iter_mut().filter(|((_, is_stop), _)| !is_stop);
+        let starts = self.queues.iter_mut().filter(|((_, kind), _)| *kind == Kind::Start);
         let given_up: Vec<_> = starts.flat_map(|(_, queue)| std::mem::take(&mut queue.waiting)).collect();
         for (_, purpose) in given_up {
             if let Purpose::Start(id) = purpose {
@@ -608,6 +619,19 @@ mod tests {
         scene.wait(10);
         assert_eq!(scene.exit(CLOSE, Exit::NotStarted), [""; 0]);
         assert_eq!(scene.wait(1), ["192.0.2.7 ssh timeout".to_owned(), run(CLOSE)]);
+    }
+
+    #[test]
+    fn a_knock_that_was_answered_by_staying_open_does_not_open_again() {
+        let mut scene = Scene::new(8);
+        scene.opening(7);
+        scene.end(OPEN);
+        scene.wait(10);
+        scene.opening(7);
+        scene.exit(CLOSE, Exit::NotStarted);
+        assert_eq!(scene.opening(7), ["192.0.2.7 +10"]);
+        scene.wait(10);
+        assert_eq!(scene.end(CLOSE), [""; 0]);
     }
 
     #[test]

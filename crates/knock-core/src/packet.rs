@@ -256,20 +256,21 @@ fn ports(transport: &[u8]) -> Option<u32> {
 /// Whether the transport checksum is there to be seen, whole, and wrong (RFC 9293, section 3.1; RFC 768; RFC 8200,
 /// section 8.1).
 fn is_damaged(datagram: &Datagram<'_>) -> bool {
-    if datagram.fragment || datagram.payload.len() < datagram.payload_length {
-        return false;
-    }
-    let none = datagram.protocol == protocol::UDP && u16_at(datagram.payload, 6) == Some(0);
-    if none {
+    let udp = datagram.protocol == protocol::UDP;
+    // What stands behind a datagram's own length does not belong to it.
+    let own = u16_at(datagram.payload, 4).filter(|_| udp).map(usize::from);
+    let length = own.unwrap_or(datagram.payload_length);
+    let Some(segment) = datagram.payload.get(..length).filter(|_| !datagram.fragment) else { return false };
+    if udp && u16_at(segment, 6) == Some(0) {
         return datagram.source.is_ipv6();
     }
     let addresses = [datagram.source, datagram.destination].map(|address| match address {
         IpAddr::V4(address) => sum(&address.octets()),
         IpAddr::V6(address) => sum(&address.octets()),
     });
-    let length = sum(&(datagram.payload_length as u32).to_be_bytes());
+    let length = sum(&(length as u32).to_be_bytes());
     let pseudo_header = addresses[0] + addresses[1] + length + u32::from(datagram.protocol);
-    !is_whole(pseudo_header + sum(datagram.payload))
+    !is_whole(pseudo_header + sum(segment))
 }
 
 /// The sum of 16-bit words that the Internet checksum is made of (RFC 1071); at most 64 KiB do not overflow it.

@@ -29,6 +29,8 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 pub struct Packet<'a> {
     /// The interface's index.
     pub interface: u32,
+    /// It went to this machine's hardware address, where there are such; otherwise to another machine's.
+    pub to_us: bool,
     /// What the kernel says that `bytes` begin with, an EtherType; see [`knock_core::packet::Frame`].
     pub ether_type: u16,
     /// The packet from its network header (or an inner VLAN tag) on, or its beginning.
@@ -134,6 +136,7 @@ impl Capture {
             let auxiliary = unsafe { auxiliary_data(&message.msg_hdr) };
             each(&Packet {
                 interface: u32::try_from(sender.sll_ifindex).unwrap_or_default(),
+                to_us: sender.sll_pkttype == libc::PACKET_HOST,
                 ether_type: u16::from_be(sender.sll_protocol),
                 bytes: buffer.get(..wire_length.min(CAPTURE_LENGTH)).unwrap_or_default(),
                 wire_length,

@@ -54,17 +54,20 @@ impl Control {
 /// What `PACKET_AUXDATA` tells of a received packet.
 ///
 /// # Safety
-/// `message` must be as `recvmsg` left it, its control area still alive.
+/// `message` must be as `recvmsg` left it, its control area still alive and as long as it says.
 pub(crate) unsafe fn auxiliary_data(message: &libc::msghdr) -> Option<libc::tpacket_auxdata> {
     // SAFETY: by the caller's promise the control area holds well-formed headers.
-    let mut header = unsafe { libc::CMSG_FIRSTHDR(message).as_ref() };
-    while let Some(found) = header {
-        if found.cmsg_level == libc::SOL_PACKET && found.cmsg_type == libc::PACKET_AUXDATA {
-            // SAFETY: the kernel puts one `tpacket_auxdata` behind a header of this kind; it may be unaligned.
-            return Some(unsafe { libc::CMSG_DATA(found).cast::<libc::tpacket_auxdata>().read_unaligned() });
+    let mut header: *const libc::cmsghdr = unsafe { libc::CMSG_FIRSTHDR(message) };
+    while !header.is_null() {
+        // SAFETY: `header` points to a header in the control area, which is aligned for it.
+        let (level, kind) = unsafe { ((*header).cmsg_level, (*header).cmsg_type) };
+        if level == libc::SOL_PACKET && kind == libc::PACKET_AUXDATA {
+            // SAFETY: the kernel puts one `tpacket_auxdata` behind a header of this kind, in the same area; it may be
+            // unaligned.
+            return Some(unsafe { libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned() });
         }
-        // SAFETY: as above; `found` is a header of this message.
-        header = unsafe { libc::CMSG_NXTHDR(message, found).as_ref() };
+        // SAFETY: as above; `header` is one of this message.
+        header = unsafe { libc::CMSG_NXTHDR(message, header) };
     }
     None
 }

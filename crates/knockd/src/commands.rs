@@ -1,8 +1,9 @@
 //! Runs commands and brings their output into the log.
 
-use std::io::{self, PipeReader, Read as _};
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read as _};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -114,6 +115,7 @@ impl Runner {
 fn start(job: &Job) -> io::Result<(Child, PipeReader)> {
     let (read, write) = io::pipe()?;
     fcntl_setfl(&read, OFlags::NONBLOCK)?;
+    let write = outliving(write);
     let family = match job.address {
         IpAddr::V4(_) => "4",
         IpAddr::V6(_) => "6",
@@ -133,6 +135,14 @@ fn start(job: &Job) -> io::Result<(Child, PipeReader)> {
     Ok((child, read))
 }
 
+/// The pipe's end for a command, which then reads from it as well as writes: so it never finds that nobody reads, and
+/// a command that is still at work when the daemon ends is not killed for a word that it says (`pipe(7)`, SIGPIPE).
+fn outliving(write: PipeWriter) -> OwnedFd {
+    let path = format!("/proc/self/fd/{}", write.as_raw_fd());
+    // Without /proc it has to do as it is.
+    File::options().read(true).write(true).open(path).map_or_else(|_| write.into(), OwnedFd::from)
+}
+
 fn unsuccessful(status: ExitStatus) -> Option<String> {
     match (status.code(), status.signal()) {
         (Some(0), _) => None,
@@ -143,10 +153,10 @@ fn unsuccessful(status: ExitStatus) -> Option<String> {
 }
 
 impl Output {
-    /// Logs what is there; whether more may come.
+    /// Logs what is there, but no more than a pipe holds: others wait too. Tells whether more may come.
     fn collect(&mut self, log: &mut Log) -> bool {
         let mut buffer = [0; 4096];
-        loop {
+        for _ in 0..16 {
             match self.pipe.read(&mut buffer) {
                 Ok(0) => {
                     self.end_line(log);
@@ -157,9 +167,13 @@ impl Output {
                 Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
             }
         }
+        true
     }
 
     fn take(&mut self, bytes: &[u8], log: &mut Log) {
+        if self.logged > MAX_OUTPUT {
+            return;
+        }
         for byte in bytes {
             if *byte == b'\n' {
                 self.end_line(log);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use knock_core::config::{Interfaces, Severity};
 use knock_core::time::Timestamp;
-use knock_core::tracker::What;
+use knock_core::tracker::{Event, What};
 use knock_linux::clock::{self, Alarm};
 use knock_linux::links::Links;
 use knock_linux::process::into_background;
@@ -21,7 +21,7 @@ use crate::configuration::{self, Loaded, Settings};
 use crate::log::{self, Log};
 use crate::one_time::Unmarked;
 use crate::pid_file::PidFile;
-use crate::reading::{Reading, Report};
+use crate::reading::Reading;
 use crate::signals::{Request, Signals};
 use crate::watched::Watched;
 
@@ -252,14 +252,14 @@ impl<'a> Daemon<'a> {
         Ok(())
     }
 
-    fn handle(&mut self, reports: Vec<Report>, now: Timestamp) -> Result<(), String> {
+    fn handle(&mut self, reports: Vec<Event>, now: Timestamp) -> Result<(), String> {
         for report in reports {
             self.tell(&report);
             if report.what == What::Crowded && self.quiet_until <= now {
                 self.quiet_until = now + QUIET;
                 self.log.complain("warning: so many attempts are under way that others are dropped");
             }
-            let Report { door, source, what: What::Opening } = report else { continue };
+            let Event { door, source, what: What::Opening } = report else { continue };
             if let Some(NextSequences(next)) = self.acting.open(door, source, now, &mut self.log) {
                 self.reading.set_sequences(door, next).map_err(say("the filter"))?;
             }
@@ -267,8 +267,8 @@ impl<'a> Daemon<'a> {
         Ok(())
     }
 
-    fn tell(&mut self, report: &Report) {
-        let Report { door, source, what } = *report;
+    fn tell(&mut self, report: &Event) {
+        let Event { door, source, what } = *report;
         let door = self.acting.name(door);
         match what {
             What::Stage(stage) => self.log.say_of(source, &format!("{door}: Stage {stage}")),

@@ -3,10 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::ZonedDateTime;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
 use crate::configuration::Settings;
@@ -34,7 +36,7 @@ impl Log {
         Self { file: None, path: None, syslog: None, verbose, debug, foreground: true, lookup }
     }
 
-    /// Opens what the settings name, after what was open was closed.
+    /// Opens what the settings name in place of what was open; where that fails, what was open stays.
     pub(crate) fn reopen(&mut self, settings: &Settings) {
         let tell = |what, path: &PathBuf| format!("{what} log file: {}", path.display());
         let closing = self.path.iter().map(|path| tell("closing", path));
@@ -47,22 +49,17 @@ impl Log {
 
     /// Opens what the settings name.
     pub(crate) fn open(&mut self, settings: &Settings) {
-        self.path.clone_from(&settings.log_file);
-        self.file = None;
-        if let Some(path) = &self.path {
-            // A pipe or a terminal must not hold the daemon up.
-            let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-            let mut options = OpenOptions::new();
-            options.append(true).create(true).custom_flags(flags.bits() as i32);
-            match options.open(path) {
-                Ok(file) => self.file = Some(file),
-                Err(error) => {
-                    let path = path.display().to_string();
-                    self.complain(&format!("warning: cannot open logfile {path}: {error}"));
-                }
+        self.syslog = settings.use_syslog.then(Syslog::new);
+        match settings.log_file.as_ref().map(|path| open(path)).transpose() {
+            Ok(file) => {
+                self.file = file;
+                self.path.clone_from(&settings.log_file);
+            }
+            Err(error) => {
+                let path = settings.log_file.as_ref().map(|path| path.display().to_string());
+                self.complain(&format!("warning: cannot open logfile {}: {error}", path.unwrap_or_default()));
             }
         }
-        self.syslog = settings.use_syslog.then(Syslog::new);
     }
 
     /// A line of the log.
@@ -177,15 +174,31 @@ pub(crate) struct Line {
     printed: bool,
 }
 
+fn open(path: &Path) -> io::Result<File> {
+    // A pipe or a terminal must not hold the daemon up.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    OpenOptions::new().append(true).create(true).custom_flags(flags.bits() as i32).open(path)
+}
+
 /// Says something on standard error.
 pub(crate) fn tell(message: &str) {
-    // Whoever closed standard error does not want to read it.
-    let _ = writeln!(io::stderr().lock(), "knockd: {}", printable(message));
+    write_unless_stuck(&rustix::stdio::stderr(), &format!("knockd: {}\n", printable(message)));
 }
 
 fn print_line(message: &str) {
-    // Whoever closed standard output does not want to read it.
-    let _ = writeln!(io::stdout().lock(), "{}", printable(message));
+    write_unless_stuck(&rustix::stdio::stdout(), &format!("{}\n", printable(message)));
+}
+
+/// Writes a line, of which so much as a pipe takes at once, unless whoever should read does not: a terminal that was
+/// stopped or a reader that hangs must not hold the daemon up. What is not read by anybody is lost.
+fn write_unless_stuck(output: &impl AsFd, line: &str) {
+    const AT_ONCE: usize = 4096;
+    let mut ready = [PollFd::new(output, PollFlags::OUT)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if poll(&mut ready, Some(&now)).is_ok_and(|ready| ready > 0) {
+        let bytes = line.as_bytes();
+        let _ = rustix::io::write(output, bytes.get(..AT_ONCE).unwrap_or(bytes));
+    }
 }
 
 /// The message on one line, whatever a stranger or a command put into it.

@@ -2,7 +2,7 @@
 //!
 //! Lines about a knocker wait a little for the name. What has to be done for a knock never does.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
@@ -34,6 +34,8 @@ pub(crate) struct Lookup {
     /// Becomes readable with each answer.
     bell: Option<UnixDatagram>,
     names: HashMap<IpAddr, Name>,
+    /// Who is being looked up.
+    asked: HashSet<IpAddr>,
     held: VecDeque<(Line, Timestamp)>,
 }
 
@@ -48,7 +50,7 @@ impl Lookup {
         let bell = bell.filter(|bell| bell.set_nonblocking(true).is_ok());
         // Without the thread there are no names: its end of the channel is gone, and nobody is asked.
         let _ = thread::Builder::new().spawn(move || answer_all(&asked, &answer, ring.as_ref()));
-        Self { questions, answers, bell, names: HashMap::new(), held: VecDeque::new() }
+        Self { questions, answers, bell, names: HashMap::new(), asked: HashSet::new(), held: VecDeque::new() }
     }
 
     /// Keeps a line until its knocker's name is known.
@@ -56,9 +58,7 @@ impl Lookup {
         if let Some(source) = line.source {
             self.ask(source);
         }
-        // Under a flood nobody waits.
-        let patience = if self.held.len() < MAX_HELD { PATIENCE } else { Duration::ZERO };
-        self.held.push_back((line, clock::now() + patience));
+        self.held.push_back((line, clock::now() + PATIENCE));
     }
 
     fn ask(&mut self, source: IpAddr) {
@@ -74,7 +74,8 @@ impl Lookup {
         self.listen();
         let (line, deadline) = self.held.front()?;
         let known = line.source.is_none_or(|source| self.names.contains_key(&source));
-        if !known && clock::now() < *deadline {
+        // Under a flood nobody waits.
+        if !known && self.held.len() <= MAX_HELD && clock::now() < *deadline {
             return None;
         }
         self.next_anyway()
@@ -107,6 +108,7 @@ impl Lookup {
     }
 
     fn remember(&mut self, address: IpAddr, name: Name) {
+        self.asked.remove(&address);
         if self.names.len() >= REMEMBERED {
             self.names.clear();
         }

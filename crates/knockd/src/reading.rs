@@ -17,9 +17,6 @@ use knock_linux::filter::Wanted;
 use crate::configuration::ReadyDoor;
 use crate::watched::Watched;
 
-/// What the reading half tells: how attempts go on, and which doors open for whom.
-pub(crate) type Report = Event;
-
 /// A knock at some door's port.
 pub(crate) struct Heard {
     knock: Knock,
@@ -120,7 +117,7 @@ impl Reading {
     }
 
     /// Follows a knock to where it leads.
-    pub(crate) fn follow(&mut self, heard: &Heard, now: Timestamp, reports: &mut Vec<Report>) {
+    pub(crate) fn follow(&mut self, heard: &Heard, now: Timestamp, reports: &mut Vec<Event>) {
         self.tracker.handle_knock(&heard.knock, heard.local, now, reports);
     }
 
@@ -128,7 +125,7 @@ impl Reading {
         self.tracker.next_deadline()
     }
 
-    pub(crate) fn handle_timer(&mut self, now: Timestamp, reports: &mut Vec<Report>) {
+    pub(crate) fn handle_timer(&mut self, now: Timestamp, reports: &mut Vec<Event>) {
         self.tracker.handle_timer(now, reports);
     }
 }
@@ -156,7 +153,7 @@ fn hear(packet: &Packet<'_>, watched: &Watched, ipv4_only: bool) -> Option<Heard
     if forged || (ipv4_only && knock.source.is_ipv6()) {
         return None;
     }
-    Some(Heard { knock, local: watched.is_local(knock.destination) })
+    Some(Heard { knock, local: packet.to_us && watched.is_local(knock.destination) })
 }
 
 fn tracked(doors: &[ReadyDoor]) -> Vec<TrackedDoor> {

@@ -235,6 +235,17 @@ fn a_datagram_without_a_checksum_is_one_of_ipv4() {
 }
 
 #[test]
+fn what_stands_behind_a_datagram_does_not_count() {
+    let mut bytes = with_checksums(false, true, b"abc");
+    bytes.extend([1, 2, 3]);
+    bytes[3] += 3;
+    bytes[10..12].fill(0);
+    let header = Ipv4Header::from_slice(&bytes).unwrap().0;
+    bytes[10..12].copy_from_slice(&header.calc_header_checksum().to_be_bytes());
+    assert!(decode(&Frame { checksum_trusted: false, ..frame(IPV4, &bytes) }).is_some());
+}
+
+#[test]
 fn what_is_not_there_whole_is_not_summed_up() {
     let bytes = with_checksums(false, true, &[7; 600]);
     let cut = Frame { wire_length: bytes.len(), checksum_trusted: false, ..frame(IPV4, &bytes[..512]) };

@@ -180,11 +180,6 @@ impl Tracker {
         self.pool.len()
     }
 
-    /// Whether some door has this port in its sequence.
-    pub fn knows(&self, step: Step) -> bool {
-        self.by_step.contains_key(&step)
-    }
-
     /// Gives a door another sequence, or none; attempts on it end.
     pub fn set_sequence(&mut self, door: DoorIndex, sequence: Option<Sequence>) {
         let Some(tracked) = self.doors.get_mut(door as usize) else { return };
@@ -219,6 +214,8 @@ impl Tracker {
 
     /// Takes a packet; `local` says that it went to one of the addresses that the daemon listens at.
     pub fn handle_knock(&mut self, knock: &Knock, local: bool, now: Timestamp, events: &mut Vec<Event>) {
+        // Whatever held the caller up: what is due is over.
+        self.handle_timer(now, events);
         let Some(candidates) = self.by_step.get(&knock.step) else { return };
         let heeds =
             |door: &DoorIndex| self.doors.get(*door as usize).is_some_and(|door| door.heeds(knock, local));
@@ -265,7 +262,7 @@ impl Tracker {
         let Some(attempt) = self.pool.get(slot) else { return };
         let (index, source) = (attempt.door, attempt.source);
         let Some(door) = self.doors.get(index as usize) else { return };
-        if !door.heeds(knock, local) || attempt.remembers(knock.fingerprint) {
+        if !door.heeds(knock, local) || attempt.remembers(knock, now) {
             return;
         }
         let (steps, hit) = (door.steps(), knock.step);
@@ -298,7 +295,7 @@ impl Tracker {
         let Some(door) = self.pool.get(slot).map(|attempt| attempt.door) else { return };
         events.push(Event { door, source: knock.source, what: What::Stage(stage) });
         let reached = self.stage_after(door, stage);
-        self.pool.promote(slot, reached, knock.fingerprint);
+        self.pool.promote(slot, reached, knock, now);
         if reached == Stage::Complete {
             self.open(slot, door, knock, now, events);
         }
@@ -309,7 +306,7 @@ impl Tracker {
         let Some(lanes) = self.lanes.get(door as usize).copied() else { return };
         let source = knock.source;
         let stage = self.stage_after(door, 1);
-        let attempt = Attempt::new(source, door, stage, now, knock.fingerprint);
+        let attempt = Attempt::new(knock, door, stage, now);
         match self.pool.insert(attempt, lanes.attempts) {
             Inserted::Full => return events.push(Event { door, source, what: What::Crowded }),
             Inserted::Instead(other) => {
@@ -332,7 +329,7 @@ impl Tracker {
         match self.lanes.get(door as usize) {
             // Nothing changes but the clock.
             Some(lanes) if stage == Stage::Reached(1) => {
-                let again = Attempt::new(knock.source, door, stage, now, knock.fingerprint);
+                let again = Attempt::new(knock, door, stage, now);
                 self.pool.replace(slot, again, lanes.attempts);
             }
             _ => {

@@ -9,10 +9,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::DoorIndex;
+use crate::knock::{Knock, Protocol};
 use crate::time::Timestamp;
 
 /// Where an attempt sits in the slab.
 pub(super) type Slot = u32;
+
+/// How long after a datagram a copy of it may come.
+const DUPLICATE: Duration = Duration::from_secs(1);
 
 /// How many of its latest knocks an attempt remembers to know a repetition by.
 const REMEMBERED: usize = 8;
@@ -26,6 +30,8 @@ pub(super) struct Attempt {
     /// The first knock, or the opening where this is a cool-down.
     pub(super) since: Timestamp,
     pub(super) deadline: Timestamp,
+    /// The knock before.
+    last: Timestamp,
     knocks: [u32; REMEMBERED],
     known: u8,
 }
@@ -49,26 +55,34 @@ impl Stage {
 }
 
 impl Attempt {
-    /// An attempt that begins with the knock of this fingerprint; its deadline comes with its lane.
-    pub(super) fn new(source: IpAddr, door: DoorIndex, stage: Stage, since: Timestamp, knock: u64) -> Self {
+    /// An attempt that begins with this knock; its deadline comes with its lane.
+    pub(super) fn new(knock: &Knock, door: DoorIndex, stage: Stage, now: Timestamp) -> Self {
+        let (source, knocks) = (knock.source, [0; REMEMBERED]);
         let mut attempt =
-            Self { source, door, stage, since, deadline: since, knocks: [0; REMEMBERED], known: 0 };
-        attempt.remember(knock);
+            Self { source, door, stage, since: now, deadline: now, last: now, knocks, known: 0 };
+        attempt.remember(knock, now);
         attempt
     }
 
-    /// Remembers a knock by its fingerprint, at the price of the oldest.
-    fn remember(&mut self, fingerprint: u64) {
-        let at = usize::from(self.known) % REMEMBERED;
-        self.knocks[at] = folded(fingerprint);
-        self.known =
-            if usize::from(self.known) == 2 * REMEMBERED - 1 { REMEMBERED as u8 } else { self.known + 1 };
+    /// Remembers a knock, at the price of the oldest.
+    fn remember(&mut self, knock: &Knock, now: Timestamp) {
+        self.knocks.rotate_right(1);
+        self.knocks[0] = folded(knock.fingerprint);
+        self.known = REMEMBERED.min(usize::from(self.known) + 1) as u8;
+        self.last = now;
     }
 
-    /// Whether this very packet is one of the latest knocks already.
-    pub(super) fn remembers(&self, fingerprint: u64) -> bool {
-        let known = usize::from(self.known).min(REMEMBERED);
-        self.knocks[..known].contains(&folded(fingerprint))
+    /// Whether this very packet was a knock of this attempt already.
+    ///
+    /// A SYN may be sent again, and late. A datagram is not, and its copies come right behind it: later the same from
+    /// the same socket is another knock, which IPv6, that has no identification, does not tell apart.
+    pub(super) fn remembers(&self, knock: &Knock, now: Timestamp) -> bool {
+        let known = self.knocks.get(..usize::from(self.known)).unwrap_or_default();
+        let fingerprint = folded(knock.fingerprint);
+        match knock.step.protocol {
+            Protocol::Tcp => known.contains(&fingerprint),
+            Protocol::Udp => known.first() == Some(&fingerprint) && now.since(self.last) < DUPLICATE,
+        }
     }
 }
 
@@ -205,12 +219,12 @@ impl Pool {
         }
     }
 
-    /// Notes that an attempt has come to another stage by the knock of this fingerprint; its deadline stays.
-    pub(super) fn promote(&mut self, slot: Slot, stage: Stage, fingerprint: u64) {
+    /// Notes that an attempt has come to another stage by this knock; its deadline stays.
+    pub(super) fn promote(&mut self, slot: Slot, stage: Stage, knock: &Knock, now: Timestamp) {
         let Some(entry) = self.entry_mut(slot) else { return };
         let was_young = entry.attempt.stage.is_young();
         entry.attempt.stage = stage;
-        entry.attempt.remember(fingerprint);
+        entry.attempt.remember(knock, now);
         match (was_young, stage.is_young()) {
             (true, false) => self.unlink(slot, Kind::Young),
             (false, true) => self.link_back(slot, Kind::Young),
