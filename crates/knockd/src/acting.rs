@@ -1,6 +1,7 @@
 //! The acting half: openings to commands.
 //!
-//! It believes the reading half nothing but "this door, this address".
+//! It believes the reading half nothing but "this door, this address": that there is such a door, and that the address
+//! can be a host's, it sees for itself.
 
 use std::net::IpAddr;
 
@@ -58,8 +59,11 @@ impl Acting {
 
     /// One-time sequences that are used up although their files do not say so.
     pub(crate) fn unmarked(&self) -> Unmarked {
-        let files = self.doors.iter().filter_map(|door| door.one_time.as_ref());
-        files.map(|file| (file.path().to_owned(), file.unmarked().clone())).collect()
+        let mut unmarked = Unmarked::new();
+        for file in self.doors.iter().filter_map(|door| door.one_time.as_ref()) {
+            unmarked.entry(file.path().to_owned()).or_default().extend(file.unmarked().iter().cloned());
+        }
+        unmarked
     }
 
     /// The name of a door.
@@ -75,10 +79,10 @@ impl Acting {
         now: Timestamp,
         log: &mut Log,
     ) -> Option<NextSequences> {
-        if address.is_unspecified() || address.is_multicast() {
-            return None;
-        }
         let door = self.doors.get_mut(door as usize)?;
+        if address.is_unspecified() || address.is_multicast() {
+            return door.one_time.as_ref().map(|file| NextSequences(file.sequences()));
+        }
         let mut actions = Vec::new();
         // The sequence is marked before the door opens: a crash in between must not make it good again.
         let next = door.one_time.as_mut().map(|file| next_sequences(file, &door.key.name, log));
@@ -159,20 +163,18 @@ fn next_sequences(file: &mut OneTimeFile, door: &str, log: &mut Log) -> NextSequ
             "{door}: the one-time sequence could not be marked as used, after a restart it would work again: {error}"
         ));
     }
-    let sequences = match file.load() {
-        Ok(loaded) => {
-            for (source, diagnostic) in &loaded.remarks {
+    match file.load() {
+        Ok(remarks) => {
+            for (source, diagnostic) in &remarks {
                 log.complain(&source.line(diagnostic));
             }
-            loaded.sequences
+            if file.sequences().is_empty() {
+                log.complain(&used_up(door));
+            }
         }
-        Err(error) => {
-            log.complain(&format!("{door}: the one-time sequences cannot be read: {error}"));
-            Vec::new()
-        }
-    };
-    if sequences.is_empty() {
-        log.complain(&used_up(door));
+        Err(error) => log.complain(&format!(
+            "{door}: the one-time sequences cannot be read, going on with those that are known: {error}"
+        )),
     }
-    NextSequences(sequences)
+    NextSequences(file.sequences())
 }

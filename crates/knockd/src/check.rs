@@ -9,14 +9,13 @@ use knock_core::config::advice::{AppendedRule, appended_rules, futile_append, on
 use knock_core::config::{Config, Diagnostic, Door, Severity};
 
 use crate::cli::Arguments;
-use crate::configuration::{self, Loaded};
+use crate::configuration::{self, Loaded, Occasion};
 use crate::log;
-use crate::one_time::Unmarked;
 
 /// Prints all errors and warnings; succeeds where the configuration can be used.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let loaded = match std::env::current_dir().map_err(|error| format!("the working directory: {error}")) {
-        Ok(base) => configuration::load(arguments, &base, &Unmarked::new()),
+        Ok(base) => configuration::load(arguments, &base, Occasion::Start),
         Err(error) => Err(error),
     };
     match loaded {

@@ -16,7 +16,7 @@ use crate::log;
     version = concat!(env!("CARGO_PKG_VERSION"), " (toctoc)"),
     infer_long_args = true,
     args_override_self = true,
-    after_help = "The configuration is explained in knockd.conf(5); knockd(1) has the rest."
+    after_help = "The configuration and all of this are explained in docs/knockd.conf.md and docs/knockd.md."
 )]
 pub(crate) struct Arguments {
     /// Interfaces to listen on: a name, a list, a pattern such as 'wg*', or any
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// Tell on standard output how each packet was taken
     #[arg(short = 'D', long)]
     pub(crate) debug: bool,
-    /// Look up the names of knockers for the log (they learn of it: see SECURITY NOTES)
+    /// Look up the names of knockers for the log (their name servers learn of it)
     #[arg(short, long)]
     pub(crate) lookup: bool,
     /// The process id's file, written with -d [default: /var/run/knockd.pid]

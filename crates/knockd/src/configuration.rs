@@ -1,6 +1,6 @@
 //! The configuration file, and what it and the command line come to together.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -45,13 +45,30 @@ pub(crate) struct Loaded {
     pub(crate) remarks: Vec<Remark>,
 }
 
-/// Reads the configuration and the files that it names; `unmarked` is what of these is used up all the same.
+/// When the configuration is read.
+#[derive(Clone, Copy)]
+pub(crate) enum Occasion<'a> {
+    /// Whatever can be read will do: it may be a pipe.
+    Start,
+    /// The daemon must not wait for anybody.
+    Reload {
+        /// What of the one-time files is used up although they do not say so.
+        unmarked: &'a Unmarked,
+    },
+}
+
+/// Reads the configuration and the files that it names.
 ///
 /// # Errors
 /// Where the file itself cannot be read; the message names it.
-pub(crate) fn load(arguments: &Arguments, base: &Path, unmarked: &Unmarked) -> Result<Loaded, String> {
+pub(crate) fn load(arguments: &Arguments, base: &Path, occasion: Occasion<'_>) -> Result<Loaded, String> {
     let name = arguments.config.display().to_string();
-    let bytes = read(&base.join(&arguments.config)).map_err(|error| {
+    let path = base.join(&arguments.config);
+    let (bytes, unmarked) = match occasion {
+        Occasion::Start => (read(&path), &Unmarked::new()),
+        Occasion::Reload { unmarked } => (read_file(&path), unmarked),
+    };
+    let bytes = bytes.map_err(|error| {
         format!("{name}: {}; expected a configuration file (-c names another one)", reason(&error))
     })?;
     let parsed = config::parse(&name, &bytes);
@@ -66,8 +83,17 @@ pub(crate) fn load(arguments: &Arguments, base: &Path, unmarked: &Unmarked) -> R
     Ok(Loaded { settings, config: parsed.config, source, remarks })
 }
 
-/// The file's beginning; what is longer than [`MAX_FILE`] is an error.
-pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// A regular file's content; from anything else one might wait for ever.
+pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let kind = fs::metadata(path)?;
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(io::Error::other("this is no regular file"));
+    }
+    read(path)
+}
+
+/// What can be read; more than [`MAX_FILE`] is an error.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
@@ -116,18 +142,14 @@ fn ready_doors(
             let path = base.join(path);
             let used = unmarked.get(&path).cloned().unwrap_or_default();
             let mut file = OneTimeFile::new(path, used);
-            let sequences = file.load().map(|loaded| {
-                remarks.extend(loaded.remarks);
-                loaded.sequences
-            });
-            let sequences = sequences.unwrap_or_else(|error| {
+            let loaded = file.load().unwrap_or_else(|error| {
                 let found = format!("{}: {}", file.path().display(), reason(&error));
                 let expected = "a file of sequences that can be read";
                 let diagnostic = Diagnostic::error(door.sequence_span.clone(), found, expected);
-                remarks.push((source.clone(), diagnostic));
-                Vec::new()
+                vec![(source.clone(), diagnostic)]
             });
-            ReadyDoor { sequences, one_time: Some(file), door }
+            remarks.extend(loaded);
+            ReadyDoor { sequences: file.sequences(), one_time: Some(file), door }
         }
     });
     ready.collect()

@@ -17,9 +17,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::acting::{Acting, NextSequences};
 use crate::check;
 use crate::cli::Arguments;
-use crate::configuration::{self, Loaded, Settings};
+use crate::configuration::{self, Loaded, Occasion, Settings};
 use crate::log::{self, Log};
-use crate::one_time::Unmarked;
 use crate::pid_file::PidFile;
 use crate::reading::Reading;
 use crate::signals::{Request, Signals};
@@ -68,7 +67,7 @@ struct Daemon<'a> {
 impl<'a> Daemon<'a> {
     fn start(arguments: &'a Arguments) -> Result<Self, String> {
         let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        let loaded = configuration::load(arguments, &base, &Unmarked::new())?;
+        let loaded = configuration::load(arguments, &base, Occasion::Start)?;
         let Loaded { settings: Some(settings), remarks, .. } = loaded else {
             check::print_all(&loaded);
             return Err(format!("{} cannot be used", loaded.source.name()));
@@ -158,7 +157,8 @@ impl<'a> Daemon<'a> {
         if ready.packets {
             self.receive(now)?;
         }
-        self.handle_timers(now)
+        self.handle_timers(now);
+        Ok(())
     }
 
     /// Ends because of an error, but not without closing what is open.
@@ -226,7 +226,7 @@ impl<'a> Daemon<'a> {
             self.reading.follow(&knock, now, &mut reports);
             self.log.debug(|| knock.to_string());
             // One by one: an opening may change what is to be knocked next.
-            self.handle(reports, now)?;
+            self.handle(reports, now);
         }
         outcome.or_else(|error| {
             self.log.complain(&format!("error: listening failed, trying anew: {error}"));
@@ -234,25 +234,21 @@ impl<'a> Daemon<'a> {
         })
     }
 
-    fn handle_timers(&mut self, now: Timestamp) -> Result<(), String> {
+    fn handle_timers(&mut self, now: Timestamp) {
         let mut reports = Vec::new();
         self.reading.handle_timer(now, &mut reports);
-        self.handle(reports, now)?;
+        self.handle(reports, now);
         self.acting.handle_timer(now, &mut self.log);
         self.log.release();
         if self.links_due.is_some_and(|due| due <= now) {
             self.links_due = None;
             if let Err(error) = self.follow_links() {
-                self.log.complain(&format!(
-                    "warning: the interfaces could not be looked at, trying anew: {error}"
-                ));
-                self.links_due = Some(now + LINKS_RETRY);
+                self.look_again(&error, now);
             }
         }
-        Ok(())
     }
 
-    fn handle(&mut self, reports: Vec<Event>, now: Timestamp) -> Result<(), String> {
+    fn handle(&mut self, reports: Vec<Event>, now: Timestamp) {
         for report in reports {
             self.tell(&report);
             if report.what == What::Crowded && self.quiet_until <= now {
@@ -260,11 +256,18 @@ impl<'a> Daemon<'a> {
                 self.log.complain("warning: so many attempts are under way that others are dropped");
             }
             let Event { door, source, what: What::Opening } = report else { continue };
-            if let Some(NextSequences(next)) = self.acting.open(door, source, now, &mut self.log) {
-                self.reading.set_sequences(door, next).map_err(say("the filter"))?;
+            if let Some(NextSequences(next)) = self.acting.open(door, source, now, &mut self.log)
+                && let Err(error) = self.reading.set_sequences(door, next)
+            {
+                self.look_again(&error, now);
             }
         }
-        Ok(())
+    }
+
+    /// Something about the interfaces or the filter failed: it is tried anew.
+    fn look_again(&mut self, error: &io::Error, now: Timestamp) {
+        self.log.complain(&format!("warning: the packet filter may be out of date, trying anew: {error}"));
+        self.links_due = Some(now + LINKS_RETRY);
     }
 
     fn tell(&mut self, report: &Event) {
@@ -315,7 +318,9 @@ impl<'a> Daemon<'a> {
     fn reload(&mut self) {
         let name = self.arguments.config.display().to_string();
         self.log.say(&format!("re-reading config file: {name}"));
-        let loaded = match configuration::load(self.arguments, &self.base, &self.acting.unmarked()) {
+        let unmarked = self.acting.unmarked();
+        let occasion = Occasion::Reload { unmarked: &unmarked };
+        let loaded = match configuration::load(self.arguments, &self.base, occasion) {
             Ok(loaded) => loaded,
             Err(error) => return self.keep(&[format!("error: {error}")]),
         };
@@ -325,14 +330,13 @@ impl<'a> Daemon<'a> {
         };
         let Some(settings) = loaded.settings else { return self.keep(&lines(Severity::Error)) };
         let warnings = lines(Severity::Warning);
-        self.log.reopen(&settings);
+        if let Err(error) = self.apply(settings) {
+            return self.keep(&[format!("error: {error}")]);
+        }
         for warning in warnings {
             self.log.record(&warning);
         }
-        match self.apply(settings) {
-            Ok(()) => self.tell_troubles(),
-            Err(error) => self.keep(&[format!("error: {error}")]),
-        }
+        self.tell_troubles();
     }
 
     fn keep(&mut self, errors: &[String]) {
@@ -343,11 +347,12 @@ impl<'a> Daemon<'a> {
     }
 
     fn apply(&mut self, settings: Settings) -> io::Result<()> {
-        let (watched, links) = find(settings.interfaces)?;
+        let (watched, links) = find(settings.interfaces.clone())?;
         // Both halves or none: they call the doors by their numbers.
         self.reading.reconfigure(&settings.doors, watched)?;
-        self.acting.reconfigure(settings.doors, &mut self.log);
         self.links = links;
+        self.log.reopen(&settings);
+        self.acting.reconfigure(settings.doors, &mut self.log);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! A door's file of one-time sequences.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use knock_core::config::{Diagnostic, MAX_ERRORS, Source};
-use knock_core::one_time::{self, Unused};
+use knock_core::one_time::{self, BadLine, Unused};
 use knock_core::sequence::Sequence;
 
-use crate::configuration::{Remark, read};
+use crate::configuration::{Remark, read_file};
 
 /// How many sequences behind the one in force are looked ahead to.
 ///
@@ -22,24 +22,17 @@ const AHEAD: usize = 8;
 /// Sequences that were used but could not be marked so, by their files.
 pub(crate) type Unmarked = HashMap<PathBuf, HashSet<Sequence>>;
 
-/// The file, and which of its sequences is in force.
+/// The file, and what of it is in force.
 pub(crate) struct OneTimeFile {
     path: PathBuf,
-    current: Option<Unused>,
+    /// The sequence in force, and some of those that follow.
+    upcoming: VecDeque<Unused>,
     unmarked: HashSet<Sequence>,
-}
-
-/// What the file has to offer.
-pub(crate) struct LoadedFile {
-    /// The first that is unused, and some of those that follow.
-    pub(crate) sequences: Vec<Sequence>,
-    /// What is wrong with other lines.
-    pub(crate) remarks: Vec<Remark>,
 }
 
 impl OneTimeFile {
     pub(crate) fn new(path: PathBuf, unmarked: HashSet<Sequence>) -> Self {
-        Self { path, current: None, unmarked }
+        Self { path, upcoming: VecDeque::new(), unmarked }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -51,19 +44,23 @@ impl OneTimeFile {
         &self.unmarked
     }
 
-    /// Reads the file and takes its first unused sequence into force.
+    /// The sequence in force, and some of those that follow.
+    pub(crate) fn sequences(&self) -> Vec<Sequence> {
+        self.upcoming.iter().map(|line| line.sequence.clone()).collect()
+    }
+
+    /// Reads the file and takes its first unused sequence into force; tells what is wrong with other lines.
     ///
     /// # Errors
-    /// Where it cannot be read or is no text.
-    pub(crate) fn load(&mut self) -> io::Result<LoadedFile> {
+    /// Where it cannot be read or is no text; then what is known of it stays.
+    pub(crate) fn load(&mut self) -> io::Result<Vec<Remark>> {
         let text = self.text()?;
         let (mut unused, bad) = one_time::read(&text);
         unused.retain(|line| !self.unmarked.contains(&line.sequence));
+        self.upcoming = unused.into_iter().take(1 + AHEAD).collect();
         let source = Rc::new(Source::new(self.path.display().to_string(), text));
-        let remarks = bad.into_iter().map(|bad| (source.clone(), Diagnostic::from_fault(bad.fault)));
-        let sequences = unused.iter().take(1 + AHEAD).map(|line| line.sequence.clone()).collect();
-        self.current = unused.into_iter().next();
-        Ok(LoadedFile { sequences, remarks: remarks.take(MAX_ERRORS).collect() })
+        let remark = |bad: BadLine| (source.clone(), Diagnostic::from_fault(bad.fault));
+        Ok(bad.into_iter().take(MAX_ERRORS).map(remark).collect())
     }
 
     /// Marks the sequence in force as used, whatever then becomes of the mark: it is not offered again.
@@ -71,7 +68,7 @@ impl OneTimeFile {
     /// # Errors
     /// Where the mark could not be written; after a restart the sequence would be good again.
     pub(crate) fn mark_used(&mut self) -> io::Result<()> {
-        let Some(used) = self.current.take() else { return Ok(()) };
+        let Some(used) = self.upcoming.pop_front() else { return Ok(()) };
         let outcome = self.mark(&used);
         if outcome.is_err() {
             self.unmarked.insert(used.sequence);
@@ -90,7 +87,7 @@ impl OneTimeFile {
 
     fn text(&self) -> io::Result<String> {
         let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8 text");
-        String::from_utf8(read(&self.path)?).map_err(not_text)
+        String::from_utf8(read_file(&self.path)?).map_err(not_text)
     }
 }
 
@@ -110,7 +107,8 @@ mod tests {
     }
 
     fn next(file: &mut OneTimeFile) -> Option<String> {
-        file.load().unwrap().sequences.first().map(|sequence| sequence.to_string())
+        file.load().unwrap();
+        file.sequences().first().map(|sequence| sequence.to_string())
     }
 
     #[test]
@@ -142,6 +140,8 @@ mod tests {
         let gone = file.path.with_extension("gone");
         std::fs::rename(&file.path, &gone).unwrap();
         assert!(file.mark_used().is_err());
+        assert!(file.load().is_err());
+        assert_eq!(file.sequences().len(), 1, "what was read before stays known");
         std::fs::rename(&gone, &file.path).unwrap();
         assert_eq!(next(&mut file).as_deref(), Some("2:tcp"));
         std::fs::remove_file(&file.path).unwrap();

@@ -21,11 +21,8 @@ impl Watched {
         let is_wanted = |link: &&Link| wanted.matches(&link.name, link.default_route);
         let by_index: BTreeMap<_, _> =
             links.iter().filter(is_wanted).map(|link| (link.index, link.clone())).collect();
-        let counts = |link: &&Link| {
-            by_index.contains_key(&link.index)
-                || link.vlan_of.is_some_and(|parent| by_index.contains_key(&parent))
-                || by_index.values().any(|port| port.master == Some(link.index))
-        };
+        let stacked = stacked_on(&by_index, links);
+        let counts = |link: &&Link| stacked.contains(&link.index);
         let addresses = links.iter().filter(counts).flat_map(|link| &link.addresses);
         let addresses = addresses.map(|(address, _)| *address).collect();
         Self { wanted, by_index, addresses }
@@ -141,6 +138,21 @@ impl Watched {
     }
 }
 
+/// These interfaces, and the bridges, bonds and VLANs that are made of them, however high.
+fn stacked_on(by_index: &BTreeMap<u32, Link>, links: &[Link]) -> BTreeSet<u32> {
+    let mut stacked: BTreeSet<_> = by_index.keys().copied().collect();
+    loop {
+        let masters =
+            links.iter().filter(|link| stacked.contains(&link.index)).filter_map(|link| link.master);
+        let vlans = links.iter().filter(|link| link.vlan_of.is_some_and(|parent| stacked.contains(&parent)));
+        let more: BTreeSet<_> = masters.chain(vlans.map(|link| link.index)).collect();
+        if more.is_subset(&stacked) {
+            return stacked;
+        }
+        stacked.extend(more);
+    }
+}
+
 /// Default routes matter where no interface is named.
 fn routes(wanted: &Interfaces) -> Routes {
     if *wanted == Interfaces::Default { Routes::Followed } else { Routes::Ignored }
@@ -186,11 +198,16 @@ mod tests {
             link(2, "eth1", &["192.0.2.2"]),
             link(3, "br0", &["192.0.2.3"]),
             Link { vlan_of: Some(1), ..link(4, "eth0.5", &["192.0.2.4"]) },
+            Link { vlan_of: Some(3), ..link(5, "br0.5", &["192.0.2.5"]) },
         ];
         let watched = watch("eth0", &links);
-        for (address, expected) in
-            [("192.0.2.1", true), ("192.0.2.2", false), ("192.0.2.3", true), ("192.0.2.4", true)]
-        {
+        for (address, expected) in [
+            ("192.0.2.1", true),
+            ("192.0.2.2", false),
+            ("192.0.2.3", true),
+            ("192.0.2.4", true),
+            ("192.0.2.5", true),
+        ] {
             assert_eq!(watched.is_local(at(address)), expected, "{address}");
         }
         assert_eq!(watched.indexes(), Some(BTreeSet::from([1, 3])));

@@ -5,34 +5,43 @@ use std::fmt;
 use super::diagnostic::Diagnostic;
 use super::lines::Spanned;
 
-pub(super) const USE_SYSLOG: &str = "UseSyslog";
-pub(super) const LOG_FILE: &str = "LogFile";
-pub(super) const PID_FILE: &str = "PidFile";
-pub(super) const INTERFACE: &str = "Interface";
-pub(super) const SEQUENCE: &str = "Sequence";
-pub(super) const ONE_TIME_SEQUENCES: &str = "One_Time_Sequences";
-pub(super) const SEQ_TIMEOUT: &str = "Seq_Timeout";
-pub(super) const SEQ_COOLDOWN: &str = "Seq_Cooldown";
-pub(super) const TCP_FLAGS: &str = "TCPFlags";
-pub(super) const TARGET: &str = "Target";
-pub(super) const START_COMMAND: &str = "Start_Command";
-pub(super) const START_COMMAND_6: &str = "Start_Command_6";
-pub(super) const CMD_TIMEOUT: &str = "Cmd_Timeout";
-pub(super) const STOP_COMMAND: &str = "Stop_Command";
-pub(super) const STOP_COMMAND_6: &str = "Stop_Command_6";
+/// A directive of `[options]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OptionName {
+    UseSyslog,
+    LogFile,
+    PidFile,
+    Interface,
+}
 
-/// The kind of section that a directive belongs to.
+/// A directive of a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DoorName {
+    Sequence,
+    OneTimeSequences,
+    SeqTimeout,
+    SeqCooldown,
+    TcpFlags,
+    Target,
+    StartCommand,
+    StartCommand6,
+    CmdTimeout,
+    StopCommand,
+    StopCommand6,
+}
+
+/// Where a directive may stand, and which it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    Options,
-    Door,
+    Options(OptionName),
+    Door(DoorName),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Options => "[options]",
-            Self::Door => "a door's section",
+            Self::Options(_) => "[options]",
+            Self::Door(_) => "a door's section",
         })
     }
 }
@@ -43,34 +52,34 @@ pub(super) struct Directive {
     alias: Option<&'static str>,
 }
 
-const fn option(name: &'static str) -> Directive {
-    Directive { name, place: Place::Options, alias: None }
+const fn option(name: &'static str, which: OptionName) -> Directive {
+    Directive { name, place: Place::Options(which), alias: None }
 }
 
-const fn door(name: &'static str) -> Directive {
-    Directive { name, place: Place::Door, alias: None }
+const fn door(name: &'static str, which: DoorName) -> Directive {
+    Directive { name, place: Place::Door(which), alias: None }
 }
 
-const fn door_alias(name: &'static str, alias: &'static str) -> Directive {
-    Directive { name, place: Place::Door, alias: Some(alias) }
+const fn also(directive: Directive, alias: &'static str) -> Directive {
+    Directive { alias: Some(alias), ..directive }
 }
 
 const DIRECTIVES: [Directive; 15] = [
-    option(USE_SYSLOG),
-    option(LOG_FILE),
-    option(PID_FILE),
-    option(INTERFACE),
-    door(SEQUENCE),
-    door(ONE_TIME_SEQUENCES),
-    door_alias(SEQ_TIMEOUT, "Timeout"),
-    door(SEQ_COOLDOWN),
-    door(TCP_FLAGS),
-    door(TARGET),
-    door_alias(START_COMMAND, "Command"),
-    door_alias(START_COMMAND_6, "Command_6"),
-    door(CMD_TIMEOUT),
-    door(STOP_COMMAND),
-    door(STOP_COMMAND_6),
+    option("UseSyslog", OptionName::UseSyslog),
+    option("LogFile", OptionName::LogFile),
+    option("PidFile", OptionName::PidFile),
+    option("Interface", OptionName::Interface),
+    door("Sequence", DoorName::Sequence),
+    door("One_Time_Sequences", DoorName::OneTimeSequences),
+    also(door("Seq_Timeout", DoorName::SeqTimeout), "Timeout"),
+    door("Seq_Cooldown", DoorName::SeqCooldown),
+    door("TCPFlags", DoorName::TcpFlags),
+    door("Target", DoorName::Target),
+    also(door("Start_Command", DoorName::StartCommand), "Command"),
+    also(door("Start_Command_6", DoorName::StartCommand6), "Command_6"),
+    door("Cmd_Timeout", DoorName::CmdTimeout),
+    door("Stop_Command", DoorName::StopCommand),
+    door("Stop_Command_6", DoorName::StopCommand6),
 ];
 
 /// The directive of this name, in any case.
@@ -144,7 +153,7 @@ mod tests {
     #[test]
     fn finds_names_and_aliases_in_any_case() {
         for (typed, name) in
-            [("SEQUENCE", SEQUENCE), ("timeout", SEQ_TIMEOUT), ("Command_6", START_COMMAND_6)]
+            [("SEQUENCE", "Sequence"), ("timeout", "Seq_Timeout"), ("Command_6", "Start_Command_6")]
         {
             assert_eq!(find(&Spanned { text: typed, start: 0 }).map(|d| d.name).ok(), Some(name));
         }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
-use super::directive as name;
+use super::directive::DoorName;
 use super::lines::Spanned;
 use super::value::{self, FlagRule};
 use crate::sequence::{Fault, Sequence};
@@ -118,7 +118,7 @@ pub(super) struct Draft {
     start_span: Option<Range<usize>>,
     start_6_span: Option<Range<usize>>,
     /// The directives seen so far.
-    seen: Vec<&'static str>,
+    seen: Vec<DoorName>,
     /// Some directive was refused: what is missing may be what was meant by it.
     faulty: bool,
 }
@@ -148,48 +148,49 @@ impl Draft {
     /// Takes a directive; the last of a name wins.
     pub(super) fn set(
         &mut self,
-        directive: &'static str,
+        name: &str,
+        which: DoorName,
         key: &Spanned<'_>,
         value: &Spanned<'_>,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<(), Diagnostic> {
-        if self.seen.contains(&directive) {
-            let found = format!("{directive} is given twice in this door");
+        if self.seen.contains(&which) {
+            let found = format!("{name} is given twice in this door");
             diagnostics.push(Diagnostic::warning(key.span(), found, "the last one counts: delete the other"));
         }
-        self.seen.push(directive);
-        let outcome = self.set_value(directive, value, diagnostics);
+        self.seen.push(which);
+        let outcome = self.set_value(which, value, diagnostics);
         self.faulty |= outcome.is_err();
         outcome.map_err(Diagnostic::from_fault)
     }
 
     fn set_value(
         &mut self,
-        directive: &str,
+        which: DoorName,
         value: &Spanned<'_>,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<(), Fault> {
-        match directive {
-            name::SEQUENCE => {
+        match which {
+            DoorName::Sequence => {
                 let sequence = fixed_sequence(value, diagnostics)?;
                 self.set_sequence(sequence, diagnostics);
             }
-            name::ONE_TIME_SEQUENCES => self.set_sequence(one_time_sequences(value)?, diagnostics),
-            name::SEQ_TIMEOUT => self.seq_timeout = sequence_timeout(value, diagnostics)?,
-            name::SEQ_COOLDOWN => self.seq_cooldown = seconds(value, diagnostics)?,
-            name::CMD_TIMEOUT => self.commands.timeout = seconds(value, diagnostics)?,
-            name::TCP_FLAGS => self.flags = value::flags(&tidied(value, diagnostics))?,
-            name::TARGET => self.target = Some(value::address(value)?),
-            name::START_COMMAND => {
+            DoorName::OneTimeSequences => self.set_sequence(one_time_sequences(value)?, diagnostics),
+            DoorName::SeqTimeout => self.seq_timeout = sequence_timeout(value, diagnostics)?,
+            DoorName::SeqCooldown => self.seq_cooldown = seconds(value, diagnostics)?,
+            DoorName::CmdTimeout => self.commands.timeout = seconds(value, diagnostics)?,
+            DoorName::TcpFlags => self.flags = value::flags(&tidied(value, diagnostics))?,
+            DoorName::Target => self.target = Some(value::address(value)?),
+            DoorName::StartCommand => {
                 self.start_span = Some(value.span());
                 self.commands.start = Some(value.text.to_owned());
             }
-            name::START_COMMAND_6 => {
+            DoorName::StartCommand6 => {
                 self.start_6_span = Some(value.span());
                 self.commands.start_6 = Some(value.text.to_owned());
             }
-            name::STOP_COMMAND => self.commands.stop = Some(value.text.to_owned()),
-            _ => self.commands.stop_6 = Some(value.text.to_owned()),
+            DoorName::StopCommand => self.commands.stop = Some(value.text.to_owned()),
+            DoorName::StopCommand6 => self.commands.stop_6 = Some(value.text.to_owned()),
         }
         Ok(())
     }

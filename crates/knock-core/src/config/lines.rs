@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::diagnostic::Diagnostic;
 
 /// The longest line that is read, in bytes.
-pub const MAX_LINE: usize = 64 * 1024;
+pub(super) const MAX_LINE: usize = 64 * 1024;
 
 /// A piece of the file's text.
 #[derive(Clone, Debug, PartialEq, Eq)]

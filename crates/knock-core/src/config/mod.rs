@@ -19,9 +19,11 @@ use std::path::PathBuf;
 pub use diagnostic::{Diagnostic, Severity, Source};
 pub use door::{Commands, Door, DoorKey, SequenceSource};
 pub use interfaces::Interfaces;
-pub use lines::MAX_LINE;
-pub use value::{FlagRule, MAX_SECONDS};
+#[cfg(test)]
+use lines::MAX_LINE;
+pub use value::FlagRule;
 
+use directive::{OptionName, Place};
 use door::Draft;
 use lines::{Line, Spanned};
 
@@ -147,7 +149,7 @@ impl Reader {
                 "[options] or [a door's name]",
             ));
         }
-        if directive.name == directive::USE_SYSLOG {
+        if directive.place == Place::Options(OptionName::UseSyslog) {
             return self.use_syslog(key, value);
         }
         let Some(value) = value else {
@@ -155,9 +157,9 @@ impl Reader {
             return Err(Diagnostic::error(key.span(), found, format!("{} = …", directive.name)));
         };
         match (&mut self.section, directive.place) {
-            (Section::Options, directive::Place::Options) => self.options.set(directive.name, value),
-            (Section::Door(draft), directive::Place::Door) => {
-                draft.set(directive.name, key, value, &mut self.diagnostics)
+            (Section::Options, Place::Options(which)) => self.options.set(which, value),
+            (Section::Door(draft), Place::Door(which)) => {
+                draft.set(directive.name, which, key, value, &mut self.diagnostics)
             }
             (_, place) => {
                 let found = format!("{} does not belong into this section", directive.name);
@@ -185,19 +187,16 @@ impl Reader {
 
 impl Options {
     /// An empty value unsets, as knockd has it.
-    fn set(&mut self, name: &str, value: &Spanned<'_>) -> Result<(), Diagnostic> {
+    fn set(&mut self, which: OptionName, value: &Spanned<'_>) -> Result<(), Diagnostic> {
         let path = (!value.text.is_empty()).then(|| PathBuf::from(value.text));
-        match name {
-            directive::LOG_FILE => self.log_file = path,
-            directive::PID_FILE => self.pid_file = path,
-            _ => {
-                self.interfaces = match value.text {
-                    "" => None,
-                    text => Some(
-                        Interfaces::parse(text)
-                            .map_err(|fault| Diagnostic::from_fault(fault.shifted(value.start)))?,
-                    ),
-                }
+        match which {
+            OptionName::UseSyslog => self.use_syslog = true,
+            OptionName::LogFile => self.log_file = path,
+            OptionName::PidFile => self.pid_file = path,
+            OptionName::Interface => {
+                let parse = |text| Interfaces::parse(text).map_err(|fault| fault.shifted(value.start));
+                let named = (!value.text.is_empty()).then_some(value.text);
+                self.interfaces = named.map(parse).transpose().map_err(Diagnostic::from_fault)?;
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::knock::TcpFlags;
 use crate::sequence::Fault;
 
 /// The longest time that can be asked for, in seconds: knockd's, 68 years.
-pub const MAX_SECONDS: u64 = i32::MAX as u64;
+const MAX_SECONDS: u64 = i32::MAX as u64;
 
 /// Which TCP flags a packet must have and must not have to count for a door.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
