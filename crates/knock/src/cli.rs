@@ -18,7 +18,7 @@ use crate::resolve::{Family, Wanted};
 
 /// What the user wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Invocation {
+pub(crate) enum Invocation {
     /// A text: the help or the version.
     Print(String),
     /// A knock.
@@ -27,24 +27,24 @@ pub enum Invocation {
 
 /// A knock, ready to be resolved and sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub(crate) struct Request {
     /// A name or an address.
-    pub host: String,
+    pub(crate) host: String,
     /// What to knock.
-    pub ports: Ports,
+    pub(crate) ports: Ports,
     /// Which of the host's addresses to knock at.
-    pub wanted: Wanted,
+    pub(crate) wanted: Wanted,
     /// The address to send from.
-    pub source: Option<IpAddr>,
+    pub(crate) source: Option<IpAddr>,
     /// The pause between two knocks.
-    pub gap: Duration,
+    pub(crate) gap: Duration,
     /// Whether to tell what is done.
-    pub verbose: bool,
+    pub(crate) verbose: bool,
 }
 
 /// Where the ports come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ports {
+pub(crate) enum Ports {
     /// From the command line; at least one.
     Given(Vec<Step>),
     /// From the next unused line of a file.
@@ -114,7 +114,7 @@ struct Arguments {
 }
 
 /// The command line as data, for manual pages and completions.
-pub fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     Arguments::command()
 }
 
@@ -122,7 +122,7 @@ pub fn command() -> clap::Command {
 ///
 /// # Errors
 /// For anything that would have to be guessed.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
     let read =
         command().try_get_matches_from(arguments).and_then(|matches| Arguments::from_arg_matches(&matches));
     match read {

@@ -11,7 +11,7 @@ use crate::send::Unsent;
 
 /// Why `knock` ends with a code other than 0.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// The command line is wrong; the text says how. Nothing was sent.
     Usage(String),
     /// A port on the command line is wrong. Nothing was sent.
@@ -45,7 +45,7 @@ pub enum Error {
 
 impl Error {
     /// What the process ends with: 1 the request is wrong, 2 the host was not resolved, 3 a knock was not sent.
-    pub const fn exit_code(&self) -> u8 {
+    pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) | Self::Port { .. } | Self::OneTime(_) => 1,
             Self::Unresolved { .. } | Self::NoAddress { .. } => 2,

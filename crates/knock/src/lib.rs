@@ -22,11 +22,11 @@ use crate::one_time::Line;
 use crate::resolve::Host;
 use crate::send::{Sender, Unsent};
 
-pub mod cli;
-pub mod error;
-pub mod one_time;
-pub mod resolve;
-pub mod send;
+mod cli;
+mod error;
+mod one_time;
+mod resolve;
+mod send;
 
 /// Does what the command line asks for; the first of `arguments` is the program's own name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

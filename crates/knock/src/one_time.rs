@@ -22,7 +22,7 @@ use knock_core::sequence::{Fault, Sequence};
 
 /// A line in use; the file is locked as long as this lives.
 #[derive(Debug)]
-pub struct Line {
+pub(crate) struct Line {
     file: File,
     place: Place,
     unused: Unused,
@@ -30,7 +30,7 @@ pub struct Line {
 
 /// Where in a file something stands; lines and columns (in characters) count from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     path: PathBuf,
     line: usize,
     column: usize,
@@ -51,7 +51,7 @@ impl fmt::Display for Place {
 
 /// What is wrong with a one-time file.
 #[derive(Debug)]
-pub enum Error {
+pub(crate) enum Error {
     /// It cannot be opened for reading and writing, locked or read. Nothing was sent.
     Unusable {
         /// The file.
@@ -109,7 +109,7 @@ impl Line {
     ///
     /// # Errors
     /// Where the file cannot be read and written, has a bad line anywhere, or has no unused line.
-    pub fn take(path: &Path, wait: impl FnOnce()) -> Result<Self, Error> {
+    pub(crate) fn take(path: &Path, wait: impl FnOnce()) -> Result<Self, Error> {
         let unusable = |cause| Error::Unusable { path: path.to_owned(), cause };
         let mut file = open(path).map_err(unusable)?;
         lock(&file, wait).map_err(unusable)?;
@@ -121,7 +121,7 @@ impl Line {
     }
 
     /// What is to be knocked.
-    pub const fn sequence(&self) -> &Sequence {
+    pub(crate) const fn sequence(&self) -> &Sequence {
         &self.unused.sequence
     }
 
@@ -129,7 +129,7 @@ impl Line {
     ///
     /// # Errors
     /// Where the disk refuses.
-    pub fn mark(mut self) -> Result<(), Error> {
+    pub(crate) fn mark(mut self) -> Result<(), Error> {
         let offset = self.unused.offset as u64;
         write_mark(&mut self.file, offset).map_err(|cause| Error::Unmarked { place: self.place, cause })
     }

@@ -10,7 +10,7 @@ use crate::error::Error;
 
 /// A version of the internet protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// RFC 791.
     V4,
     /// RFC 8200.
@@ -19,7 +19,7 @@ pub enum Family {
 
 impl Family {
     /// The one that `address` belongs to.
-    pub const fn of(address: IpAddr) -> Self {
+    pub(crate) const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::V4,
             IpAddr::V6(_) => Self::V6,
@@ -42,7 +42,7 @@ impl fmt::Display for Family {
 
 /// Which of a host's addresses are knocked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// The one that the resolver puts first.
     First,
     /// The first of this family.
@@ -71,7 +71,7 @@ impl Wanted {
 
 /// Where to knock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Host {
+pub(crate) struct Host {
     addresses: Vec<SocketAddr>,
     missing: Option<Family>,
     scope: Option<String>,
@@ -82,7 +82,7 @@ impl Host {
     ///
     /// # Errors
     /// Where the name has no address, or none of the wanted family.
-    pub fn resolve(name: &str, wanted: Wanted) -> Result<Self, Error> {
+    pub(crate) fn resolve(name: &str, wanted: Wanted) -> Result<Self, Error> {
         let found = look_up(name)?;
         let addresses = wanted.choose(&found);
         match (addresses.as_slice(), wanted) {
@@ -96,17 +96,17 @@ impl Host {
     }
 
     /// What to knock at, each with the whole sequence; at least one. The ports are 0.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
     /// The family that was wanted besides the other, and that the host does not have.
-    pub const fn missing(&self) -> Option<Family> {
+    pub(crate) const fn missing(&self) -> Option<Family> {
         self.missing
     }
 
     /// `address` as it is shown: with the scope that the user wrote.
-    pub fn shown(&self, address: IpAddr) -> String {
+    pub(crate) fn shown(&self, address: IpAddr) -> String {
         match &self.scope {
             Some(scope) => format!("{address}%{scope}"),
             None => address.to_string(),

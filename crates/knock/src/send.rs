@@ -18,16 +18,16 @@ const DATAGRAM: [u8; 1] = [0];
 
 /// How knocks are sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Sender {
+pub(crate) struct Sender {
     /// The address to send from; the system chooses where there is none.
-    pub source: Option<IpAddr>,
+    pub(crate) source: Option<IpAddr>,
     /// How long to wait behind each knock, the last included.
-    pub gap: Duration,
+    pub(crate) gap: Duration,
 }
 
 /// A knock that did not leave this machine, and the end of its sequence with it.
 #[derive(Debug)]
-pub struct Unsent {
+pub(crate) struct Unsent {
     number: usize,
     of: usize,
     step: Step,
@@ -56,7 +56,7 @@ impl Sender {
     ///
     /// # Errors
     /// At the first knock that cannot be sent; those behind it are not tried.
-    pub fn send(
+    pub(crate) fn send(
         &self,
         target: SocketAddr,
         steps: &[Step],
@@ -151,7 +151,7 @@ fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
 
 impl Unsent {
     /// Whether this machine has no way to the target at all, so that nothing of the sequence was sent.
-    pub fn has_no_way(&self) -> bool {
+    pub(crate) fn has_no_way(&self) -> bool {
         use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable};
         let no_way = match &self.trouble {
             Trouble::NoSocket(_) => true,

@@ -19,8 +19,6 @@ use std::path::PathBuf;
 pub use diagnostic::{Diagnostic, Severity, Source};
 pub use door::{Commands, Door, DoorKey, SequenceSource};
 pub use interfaces::Interfaces;
-#[cfg(test)]
-use lines::MAX_LINE;
 pub use value::FlagRule;
 
 use directive::{OptionName, Place};

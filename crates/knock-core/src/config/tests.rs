@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::lines::MAX_LINE;
 use super::*;
 
 fn good(text: &str) -> Config {

@@ -135,3 +135,50 @@ fn nothing_open_ends_at_once() -> io::Result<()> {
     assert!(begin.elapsed() < Duration::from_secs(5), "ended after {:?}", begin.elapsed());
     Ok(())
 }
+
+/// What the daemon does not wait for any longer goes on, and may say what it likes.
+#[test]
+fn stop_command_that_speaks_after_the_daemon_s_end() -> io::Result<()> {
+    let lab = Lab::pair()?;
+    let mut daemon = start(
+        lab.server(),
+        "[options]\n[door]\nsequence = 7142,8319\ncmd_timeout = 600\nstart_command = true\n\
+         stop_command = touch {dir}/closing; until test -e {dir}/go; do sleep 0.05; done; echo late; touch {dir}/closed\n",
+    )?;
+    lab.client().knock(lab.server().ip4(), "7142,8319")?;
+    daemon.wait_for_line("OPEN SESAME", SOON)?;
+    daemon.signal(Signal::TERM)?;
+    daemon.wait_for_file("closing", "", SOON)?;
+    daemon.signal(Signal::TERM)?;
+    assert_eq!(daemon.wait_exit(SOON)?.code(), Some(15));
+    std::fs::write(daemon.directory().path().join("go"), "")?;
+    daemon.wait_for_file("closed", "", SOON)
+}
+
+/// A terminal that was stopped, or a pager: nobody reads, and more is said than fits.
+#[test]
+fn output_that_nobody_reads_holds_nothing_up() -> io::Result<()> {
+    const FIRST_KNOCKS: usize = 3000;
+    let lab = Lab::pair()?;
+    let directory = lab::TempDir::new()?;
+    let file = |name: &str| directory.path().join(name);
+    let config = format!(
+        "[options]\nlogfile = {}\n[door]\nsequence = 7142:udp,8319\ncommand = touch {}\n",
+        file("log").display(),
+        file("opened").display()
+    );
+    let path = directory.write("knockd.conf", &config)?;
+    let (unread, output) = io::pipe()?;
+    let mut command = std::process::Command::new(lab::binary("knockd")?);
+    command.args(["-v", "-D", "-c"]).arg(path).stdout(output.try_clone()?).stderr(output);
+    let mut process = lab.server().spawn(&mut command)?;
+    lab::wait_until("it listens", SOON, || directory.read("log").contains("listening on"))?;
+    let many = vec!["7142:udp"; FIRST_KNOCKS].join(",");
+    lab.client().knock(lab.server().ip4(), &many)?;
+    lab.client().knock(lab.server().ip4(), "7142:udp,8319")?;
+    lab::wait_until("it opens", SOON, || file("opened").exists())?;
+    process.signal(Signal::TERM)?;
+    assert_eq!(process.wait_exit(SOON)?.code(), Some(15));
+    drop(unread);
+    Ok(())
+}

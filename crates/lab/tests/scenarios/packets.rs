@@ -140,3 +140,23 @@ fn wrong_order_then_the_right_one() -> io::Result<()> {
     scene.knock("7142,8319,7142,8319,9623")?;
     scene.assert_opens(scene.ssh4())
 }
+
+/// IPv6 has no identification: what one socket sends to one port looks the same each time.
+#[test]
+fn datagrams_of_one_ipv6_socket() -> io::Result<()> {
+    let lab = lab::Lab::pair()?;
+    let daemon = crate::support::start(
+        lab.server(),
+        "[options]\n[door]\nsequence = 7142:udp,8319:udp,7142:udp\ncommand = true\n",
+    )?;
+    let server = lab.server().ip6();
+    lab.client().run(|| -> io::Result<()> {
+        let socket = std::net::UdpSocket::bind("[::]:0")?;
+        for port in [7142, 8319, 7142] {
+            socket.send_to(&[0], (server, port))?;
+        }
+        Ok(())
+    })?;
+    daemon.wait_for_line("OPEN SESAME", SOON)?;
+    Ok(())
+}

@@ -145,3 +145,28 @@ fn log_file_that_is_a_pipe_without_a_reader() -> io::Result<()> {
     scene.knock("7142,8319,9623")?;
     scene.assert_opens(scene.ssh4())
 }
+
+/// A pipe in the configuration's place: the daemon waits for nobody who might write into it.
+#[test]
+fn configuration_that_is_a_pipe_by_now() -> io::Result<()> {
+    let scene = Scene::new(DROPPING)?;
+    let daemon = scene.knockd(&format!("[options]\n[SSH]\nsequence = 7142,8319,9623\n{OPEN}"))?;
+    let config = daemon.directory().path().join("knockd.conf").display().to_string();
+    scene.server().sh(&format!("rm {config}; mkfifo {config}"))?;
+    daemon.signal(Signal::HUP)?;
+    daemon.wait_for_line("the old one stays in force", SOON)?;
+    scene.knock("7142,8319,9623")?;
+    scene.assert_opens(scene.ssh4())
+}
+
+#[test]
+fn log_file_that_cannot_be_opened_leaves_the_old_one() -> io::Result<()> {
+    let scene = Scene::new(DROPPING)?;
+    let config = |log: &str| format!("[options]\nlogfile = {log}\n[SSH]\nsequence = 7142,8319,9623\n{OPEN}");
+    let daemon = scene.knockd(&config("{dir}/knockd.log"))?;
+    daemon.write_config(&config("/nonexistent/knockd.log"))?;
+    daemon.signal(Signal::HUP)?;
+    daemon.wait_for_log("cannot open logfile /nonexistent/knockd.log", SOON)?;
+    scene.knock("7142,8319,9623")?;
+    daemon.wait_for_log("OPEN SESAME", SOON)
+}
