@@ -39,10 +39,16 @@ impl Log {
     /// Opens what the settings name in place of what was open; where that fails, what was open stays.
     pub(crate) fn reopen(&mut self, settings: &Settings) {
         let tell = |what, path: &PathBuf| format!("{what} log file: {}", path.display());
-        let closing = self.path.iter().map(|path| tell("closing", path));
-        let opening = settings.log_file.iter().map(|path| tell("re-opening", path));
-        for message in closing.chain(opening) {
+        if let Some(path) = &self.path {
+            self.print(&tell("closing", path));
+        }
+        if let Some(path) = &settings.log_file {
+            let message = tell("re-opening", path);
             self.print(&message);
+            // As with knockd, whose log file is closed at this moment.
+            if let Some(syslog) = &mut self.syslog {
+                syslog.send(&ZonedDateTime::now(), &message);
+            }
         }
         self.open(settings);
     }

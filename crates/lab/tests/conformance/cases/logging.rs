@@ -1,5 +1,7 @@
 //! Where the daemon says what.
 
+use lab::Signal;
+
 use crate::case::{Case, door, doors, file, with_options};
 
 use super::{COMMAND, DOOR};
@@ -40,6 +42,13 @@ pub(crate) fn cases() -> Vec<Case> {
         .sentinel(),
         file("log: syslog and a file", text.replacen("[options]\n", "[options]\nUseSyslog\n", 1))
             .syslog()
+            .knock("7001,7002")
+            .ran("open")
+            .sentinel(),
+        file("log: syslog at a reload", text.replacen("[options]\n", "[options]\nUseSyslog\n", 1))
+            .syslog()
+            .signal(Signal::HUP)
+            .line("re-reading")
             .knock("7001,7002")
             .ran("open")
             .sentinel(),
