@@ -36,8 +36,13 @@ struct Wire {
 
 impl Wire {
     fn new() -> io::Result<Self> {
+        Self::beside("")
+    }
+
+    /// The same with more doors.
+    fn beside(doors: &str) -> io::Result<Self> {
         let scene = Scene::new(DROPPING)?;
-        let daemon = scene.knockd(&DOORS.replace("{OPEN}", OPEN))?;
+        let daemon = scene.knockd(&format!("{}\n{doors}", DOORS.replace("{OPEN}", OPEN)))?;
         let sender = Sender::open(scene.guest(), "eth0", scene.server(), "eth0")?;
         Ok(Self { scene, daemon, sender, number: AtomicU32::new(1_000) })
     }
@@ -225,6 +230,19 @@ fn frames_for_others_do_not_knock() -> io::Result<()> {
     wire.assert_passed_over("a packet for another address")?;
     wire.knock4(|frame| frame)?;
     wire.assert_opened("the same, for this host", wire.scene.ssh4())
+}
+
+/// A door with a target hears what goes to other machines; that is no reason for the doors beside it to do so.
+#[test]
+fn frames_for_others_knock_only_where_there_is_a_target() -> io::Result<()> {
+    let wire = Wire::beside("[elsewhere]\nsequence = 4444\ntarget = 10.9.77.77\n")?;
+    let to_other = |frame: Frame| frame.to_hardware([2, 0, 0, 0, 0, 0x77]);
+    wire.knock4(to_other)?;
+    wire.assert_passed_over("a frame for another machine")?;
+    let target = SocketAddr::from(([10, 9, 77, 77], 4444));
+    wire.sender.send(&to_other(wire.syn((wire.scene.guest().at4(40_000), target))))?;
+    wire.daemon.wait_for_line("elsewhere: OPEN SESAME", SOON)?;
+    Ok(())
 }
 
 /// What nobody can be: an opening for it would be one for nobody, or for all.
