@@ -70,28 +70,17 @@ impl Log {
 
     /// A line of the log.
     pub(crate) fn say(&mut self, message: &str) {
-        self.submit(Line {
-            time: ZonedDateTime::now(),
-            source: None,
-            message: message.to_owned(),
-            printed: true,
-        });
+        self.submit(Line::new(None, message, true));
     }
 
     /// A line of the log about a knocker, who may be known by name.
     pub(crate) fn say_of(&mut self, source: IpAddr, message: &str) {
-        let (source, message) = (Some(source), message.to_owned());
-        self.submit(Line { time: ZonedDateTime::now(), source, message, printed: true });
+        self.submit(Line::new(Some(source), message, true));
     }
 
     /// A line of the log that does not go to standard output.
     pub(crate) fn record(&mut self, message: &str) {
-        self.submit(Line {
-            time: ZonedDateTime::now(),
-            source: None,
-            message: message.to_owned(),
-            printed: false,
-        });
+        self.submit(Line::new(None, message, false));
     }
 
     /// A line on standard output only.
@@ -178,6 +167,13 @@ pub(crate) struct Line {
     message: String,
     /// It goes to standard output too, with `-v`.
     printed: bool,
+}
+
+impl Line {
+    /// A line of this moment.
+    pub(crate) fn new(source: Option<IpAddr>, message: &str, printed: bool) -> Self {
+        Self { time: ZonedDateTime::now(), source, message: message.to_owned(), printed }
+    }
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -41,13 +41,13 @@ pub(crate) struct Lookup {
 
 impl Lookup {
     pub(crate) fn new() -> Self {
-        let (questions, asked) = sync_channel::<IpAddr>(QUEUE);
         let (answer, answers) = sync_channel(QUEUE);
         let (bell, ring) = match UnixDatagram::pair() {
             Ok((bell, ring)) => (Some(bell), Some(ring)),
             Err(_) => (None, None),
         };
         let bell = bell.filter(|bell| bell.set_nonblocking(true).is_ok());
+        let (questions, asked) = sync_channel(QUEUE);
         // Without the thread there are no names: its end of the channel is gone, and nobody is asked.
         let _ = thread::Builder::new().spawn(move || answer_all(&asked, &answer, ring.as_ref()));
         Self { questions, answers, bell, names: HashMap::new(), asked: HashSet::new(), held: VecDeque::new() }
@@ -62,10 +62,14 @@ impl Lookup {
     }
 
     fn ask(&mut self, source: IpAddr) {
-        let asked =
-            self.names.contains_key(&source) || self.held.iter().any(|(held, _)| held.source == Some(source));
-        if !asked && self.questions.try_send(source).is_err() {
-            self.remember(source, None);
+        if self.names.contains_key(&source) || self.asked.contains(&source) {
+            return;
+        }
+        match self.questions.try_send(source) {
+            Ok(()) => {
+                self.asked.insert(source);
+            }
+            Err(_) => self.remember(source, None),
         }
     }
 
@@ -126,5 +130,46 @@ fn answer_all(asked: &Receiver<IpAddr>, answer: &SyncSender<(IpAddr, Name)>, rin
             // A full socket rings already.
             let _ = ring.send(&[1]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A look-up whose name servers never answer.
+    fn unanswered() -> (Lookup, Receiver<IpAddr>) {
+        let (questions, asked) = sync_channel(QUEUE);
+        let (_, answers) = sync_channel(QUEUE);
+        let (names, held) = (HashMap::new(), VecDeque::new());
+        (Lookup { questions, answers, bell: None, names, asked: HashSet::new(), held }, asked)
+    }
+
+    fn line(source: u32) -> Line {
+        Line::new(Some(IpAddr::V4(source.into())), "knocks", false)
+    }
+
+    #[test]
+    fn under_a_flood_no_more_lines_wait_than_may() {
+        let (mut lookup, _asked) = unanswered();
+        let mut written = 0;
+        for source in 0..50_000 {
+            lookup.hold(line(source));
+            while lookup.next_known().is_some() {
+                written += 1;
+            }
+            assert!(lookup.held.len() <= MAX_HELD && lookup.asked.len() <= QUEUE);
+        }
+        assert!(written >= 50_000 - MAX_HELD);
+    }
+
+    #[test]
+    fn a_knocker_is_looked_up_once_at_a_time() {
+        let (mut lookup, asked) = unanswered();
+        for _ in 0..3 {
+            lookup.hold(line(7));
+        }
+        assert_eq!(asked.try_iter().count(), 1);
+        assert!(lookup.next_known().is_none(), "it waits for the name");
     }
 }
