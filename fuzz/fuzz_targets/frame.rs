@@ -12,17 +12,9 @@ const DOORS: &[u8] = b"[a]\nsequence = 7142,8319:udp,5623\n[b]\nsequence = 7142:
 
 fn doors() -> Vec<TrackedDoor> {
     let config = parse("doors", DOORS).config.expect("the doors are good");
-    let tracked = config.doors.into_iter().map(|door| TrackedDoor {
-        key: door.key,
-        sequence: match door.sequence {
-            SequenceSource::Fixed(sequence) => Some(sequence),
-            SequenceSource::OneTime(_) => None,
-        },
-        one_time: false,
-        timeout: door.seq_timeout,
-        cooldown: door.seq_cooldown,
-        flags: door.flags,
-        target: door.target,
+    let tracked = config.doors.iter().map(|door| match &door.sequence {
+        SequenceSource::Fixed(sequence) => TrackedDoor::new(door, Some(sequence.clone())),
+        SequenceSource::OneTime(_) => TrackedDoor::new(door, None),
     });
     tracked.collect()
 }

@@ -215,13 +215,10 @@ impl Doorkeeper {
         // What it was opened with it is closed with: only the time is new.
         grant.terms.timeout = timeout;
         grant.again = None;
-        match &mut grant.state {
-            State::Starting | State::Stopping => {}
-            State::Open(deadline) => {
-                self.deadlines.remove(&(*deadline, id));
-                *deadline = now + timeout;
-                self.deadlines.insert((*deadline, id));
-            }
+        if let State::Open(deadline) = &mut grant.state {
+            self.deadlines.remove(&(*deadline, id));
+            *deadline = now + timeout;
+            self.deadlines.insert((*deadline, id));
         }
         actions.push(Action::Extended { door: grant.door.clone(), address: grant.address, timeout });
     }

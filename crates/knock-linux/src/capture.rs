@@ -92,11 +92,11 @@ impl Capture {
         }
     }
 
-    /// Hands over the packets that have come in, a batch of them at most, and says how many there were.
+    /// Hands over the packets that have come in, a batch of them at most.
     ///
     /// # Errors
     /// What `recvmmsg(2)` says; that nothing has come in is no error.
-    pub fn receive(&mut self, mut each: impl FnMut(&Packet<'_>)) -> io::Result<usize> {
+    pub fn receive(&mut self, mut each: impl FnMut(&Packet<'_>)) -> io::Result<()> {
         // SAFETY: all zeros is a valid `sockaddr_ll`, `iovec` and `mmsghdr`: integers and null pointers.
         let mut senders: [libc::sockaddr_ll; BATCH] = unsafe { mem::zeroed() };
         // SAFETY: as above.
@@ -114,8 +114,8 @@ impl Capture {
             message.msg_hdr.msg_name = (&raw mut *sender).cast();
             message.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         }
-        // SAFETY: each message points to one buffer, one address and one control area of our own, alive and as long as it says, and
-        // there are `BATCH` messages.
+        // SAFETY: each message points to one buffer, one address and one control area of our own, alive and as long as it
+        // says, and there are `BATCH` messages.
         let count = unsafe {
             libc::recvmmsg(
                 self.socket.as_raw_fd(),
@@ -127,7 +127,7 @@ impl Capture {
         };
         let Ok(count) = usize::try_from(count) else {
             let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
+            return if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
         };
         for ((message, sender), buffer) in messages.iter().zip(&senders).zip(self.buffers.iter()).take(count)
         {
@@ -143,7 +143,7 @@ impl Capture {
                 checksum_trusted: auxiliary.is_some_and(|data| data.tp_status & TRUSTED != 0),
             });
         }
-        Ok(count)
+        Ok(())
     }
 }
 

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Parser;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser};
 use knock_core::knock::Protocol;
 use knock_core::sequence::{Fault, Step};
 
@@ -36,7 +36,7 @@ pub(crate) struct Request {
     pub(crate) wanted: Wanted,
     /// The address to send from.
     pub(crate) source: Option<IpAddr>,
-    /// The pause between two knocks.
+    /// The pause behind each knock.
     pub(crate) gap: Duration,
     /// Whether to tell what is done.
     pub(crate) verbose: bool,
@@ -113,19 +113,12 @@ struct Arguments {
     ports: Vec<String>,
 }
 
-/// The command line as data, for manual pages and completions.
-pub(crate) fn command() -> clap::Command {
-    Arguments::command()
-}
-
 /// Reads and checks the command line, beginning with the program's own name.
 ///
 /// # Errors
 /// For anything that would have to be guessed.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
-    let read =
-        command().try_get_matches_from(arguments).and_then(|matches| Arguments::from_arg_matches(&matches));
-    match read {
+    match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments.check().map(Invocation::Knock),
         Err(answer) if !answer.use_stderr() => Ok(Invocation::Print(answer.to_string())),
         Err(refusal) => Err(Error::Usage(in_short(&refusal))),
@@ -242,7 +235,8 @@ mod tests {
 
     #[test]
     fn clap_agrees_with_itself() {
-        command().debug_assert();
+        use clap::CommandFactory as _;
+        Arguments::command().debug_assert();
     }
 
     #[test]

@@ -67,13 +67,9 @@ impl Runner {
         let mut ended = Vec::new();
         self.running.retain_mut(|(job, door, child)| match child.try_wait() {
             Ok(None) => true,
-            Ok(Some(status)) => {
-                ended.push((*job, door.clone(), Some(status)));
-                false
-            }
-            // Somebody else waited for it: it has ended.
-            Err(_) => {
-                ended.push((*job, door.clone(), None));
+            // An error says that somebody else waited for it: it has ended, too.
+            outcome => {
+                ended.push((*job, door.clone(), outcome.ok().flatten()));
                 false
             }
         });

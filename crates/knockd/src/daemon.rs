@@ -37,7 +37,7 @@ const LINKS_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until a signal ends it, or an error.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    match Daemon::start(arguments).and_then(Daemon::run) {
+    match Daemon::start(arguments).map(Daemon::run) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             log::tell(&format!("error: {error}"));
@@ -123,7 +123,7 @@ impl<'a> Daemon<'a> {
     }
 
     /// Runs to the end; tells the exit status.
-    fn run(mut self) -> Result<u8, String> {
+    fn run(mut self) -> u8 {
         loop {
             if let Err(error) = self.turn() {
                 self.give_up(&error);
@@ -132,7 +132,7 @@ impl<'a> Daemon<'a> {
                 && (!self.acting.owes() || latest <= clock::now())
             {
                 self.finish();
-                return Ok(status);
+                return status;
             }
         }
     }
@@ -194,11 +194,8 @@ impl<'a> Daemon<'a> {
     /// Waits until there is something to do.
     fn wait(&self) -> io::Result<Ready> {
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-        let mut fds: Vec<PollFd<'_>> = Vec::new();
-        fds.extend(
-            [&self.reading.as_fd(), &self.alarm.as_fd(), &self.links.as_fd(), &self.signals.as_fd()]
-                .map(|fd| readable(*fd)),
-        );
+        let fixed = [self.reading.as_fd(), self.alarm.as_fd(), self.links.as_fd(), self.signals.as_fd()];
+        let mut fds: Vec<PollFd<'_>> = fixed.map(readable).into();
         // Its lines are looked after at each turn.
         fds.extend(self.log.lookup().and_then(|lookup| lookup.bell()).map(readable));
         let outputs = fds.len();

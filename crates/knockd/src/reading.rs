@@ -112,8 +112,7 @@ impl Reading {
     /// Where the socket fails.
     pub(crate) fn receive(&mut self, knocks: &mut Vec<Heard>) -> io::Result<()> {
         let Self { capture, watched, ipv4_only, .. } = self;
-        capture.receive(|packet| knocks.extend(hear(packet, watched, *ipv4_only)))?;
-        Ok(())
+        capture.receive(|packet| knocks.extend(hear(packet, watched, *ipv4_only)))
     }
 
     /// Follows a knock to where it leads.
@@ -157,16 +156,7 @@ fn hear(packet: &Packet<'_>, watched: &Watched, ipv4_only: bool) -> Option<Heard
 }
 
 fn tracked(doors: &[ReadyDoor]) -> Vec<TrackedDoor> {
-    let tracked = doors.iter().map(|ReadyDoor { door, sequences, one_time }| TrackedDoor {
-        key: door.key.clone(),
-        sequence: sequences.first().cloned(),
-        one_time: one_time.is_some(),
-        timeout: door.seq_timeout,
-        cooldown: door.seq_cooldown,
-        flags: door.flags,
-        target: door.target,
-    });
-    tracked.collect()
+    doors.iter().map(|ready| TrackedDoor::new(&ready.door, ready.sequences.first().cloned())).collect()
 }
 
 fn ahead(doors: &[ReadyDoor]) -> Vec<BTreeSet<Step>> {

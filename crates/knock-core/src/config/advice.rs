@@ -118,8 +118,7 @@ fn on_door(door: &Door) -> Vec<Diagnostic> {
         ));
     }
     if let (Some(start), None, Some(span)) = (&commands.start, &commands.start_6, &door.start_span)
-        && words(start)
-            .any(|(_, word)| word.rsplit('/').next().is_some_and(|base| base.starts_with("iptables")))
+        && words(start).any(|(_, word)| base_name(word).starts_with("iptables"))
     {
         let found = "iptables cannot take the address of a knocker with IPv6";
         let help = "add Start_Command_6 with ip6tables, or an empty one to do nothing";
@@ -134,7 +133,7 @@ fn on_command(command: &str, span: &Range<usize>) -> Vec<Diagnostic> {
     if command.is_empty() {
         return advice;
     }
-    let first = words(command).next().map_or("", |(_, word)| word.rsplit('/').next().unwrap_or(word));
+    let first = words(command).next().map_or("", |(_, word)| base_name(word));
     let is_firewall = ["iptables", "ip6tables", "nft", "ufw", "firewall-cmd", "ipset"]
         .iter()
         .any(|name| first.starts_with(name));
@@ -184,7 +183,7 @@ pub fn appended_rules(command: &str) -> Vec<AppendedRule> {
     let mut call: Option<(String, String)> = None;
     let mut words = words(command).peekable();
     while let Some((at, word)) = words.next() {
-        let base = word.rsplit('/').next().unwrap_or(word);
+        let base = base_name(word);
         if IPTABLES.contains(&base) {
             call = Some((base.to_owned(), "filter".to_owned()));
         } else if word.contains([';', '&', '|']) {
@@ -211,6 +210,11 @@ const IPTABLES: [&str; 6] =
 
 fn is_name(word: &str) -> bool {
     word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
+/// A program's name without its path.
+fn base_name(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or(word)
 }
 
 fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {

@@ -68,21 +68,15 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Diagnostic> {
     }
 }
 
-/// Splits the text into what its lines say; comments and blank lines are left out.
-pub(super) fn split<'a>(text: &'a str, diagnostics: &mut Vec<Diagnostic>) -> Vec<Line<'a>> {
+/// What the text's lines say, or what is wrong with them; comments and blank lines are left out.
+pub(super) fn split(text: &str) -> impl Iterator<Item = Result<Line<'_>, Diagnostic>> {
     let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let mut start = mark;
-    let mut lines = Vec::new();
-    for with_end in text[mark..].split_inclusive('\n') {
+    text[mark..].split_inclusive('\n').filter_map(move |with_end| {
         let line = Spanned { text: with_end, start };
         start += with_end.len();
-        match read_line(&line) {
-            Ok(Some(line)) => lines.push(line),
-            Ok(None) => {}
-            Err(diagnostic) => diagnostics.push(diagnostic),
-        }
-    }
-    lines
+        read_line(&line).transpose()
+    })
 }
 
 fn read_line<'a>(line: &Spanned<'a>) -> Result<Option<Line<'a>>, Diagnostic> {
@@ -141,9 +135,7 @@ mod tests {
     #[test]
     fn keeps_the_place_of_everything() {
         let text = "\u{feff}  [door] \r\n# remark\n\tkey =  a = b # c \r\nalone\n";
-        let mut diagnostics = Vec::new();
-        let lines = split(text, &mut diagnostics);
-        assert_eq!(diagnostics, []);
+        let lines: Vec<_> = split(text).collect::<Result<_, _>>().unwrap();
         let Line::Section(name) = &lines[0] else { panic!("{lines:?}") };
         assert_eq!((name.text, &text[name.span()]), ("door", "door"));
         let Line::Directive { key, value: Some(value) } = &lines[1] else { panic!("{lines:?}") };

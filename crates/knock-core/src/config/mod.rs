@@ -85,6 +85,9 @@ struct Reader {
     options: Options,
     doors: Vec<Door>,
     diagnostics: Vec<Diagnostic>,
+    /// How many of them have been looked at, and how many of these were errors.
+    counted: usize,
+    errors: usize,
     section: Section,
 }
 
@@ -99,28 +102,36 @@ enum Section {
 
 impl Reader {
     fn read(&mut self, text: &str) {
-        let mut errors = 0;
-        for line in lines::split(text, &mut self.diagnostics) {
-            match line {
-                Line::Section(name) => self.begin_section(&name),
-                Line::Directive { key, value } => {
-                    if let Err(diagnostic) = self.directive(&key, value.as_ref()) {
-                        errors += 1;
-                        self.diagnostics.push(diagnostic);
-                    }
-                    if errors == MAX_ERRORS {
-                        let found = format!("{errors} errors: the rest of the file is not read");
-                        self.diagnostics.push(Diagnostic::error(
-                            key.span(),
-                            found,
-                            "a configuration of knockd",
-                        ));
-                        break;
-                    }
-                }
+        for line in lines::split(text) {
+            if let Err(diagnostic) = line.and_then(|line| self.line(&line)) {
+                self.diagnostics.push(diagnostic);
+            }
+            if self.errors() >= MAX_ERRORS {
+                let at = self.diagnostics.last().map_or(0..0, |last| last.span.clone());
+                let found = format!("{} errors: the rest of the file is not read", self.errors);
+                self.diagnostics.push(Diagnostic::error(at, found, "a configuration of knockd"));
+                return;
             }
         }
         self.end_section();
+    }
+
+    fn line(&mut self, line: &Line<'_>) -> Result<(), Diagnostic> {
+        match line {
+            Line::Section(name) => {
+                self.begin_section(name);
+                Ok(())
+            }
+            Line::Directive { key, value } => self.directive(key, value.as_ref()),
+        }
+    }
+
+    /// How many errors there are so far, wherever they were found.
+    fn errors(&mut self) -> usize {
+        let new = self.diagnostics.get(self.counted..).unwrap_or_default();
+        self.errors += new.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+        self.counted = self.diagnostics.len();
+        self.errors
     }
 
     fn begin_section(&mut self, name: &Spanned<'_>) {

@@ -262,10 +262,12 @@ fn doors_that_open_on_the_way_are_told() {
 
 #[test]
 fn what_is_no_configuration_is_not_told_line_by_line() {
-    let parsed = parse("f", "junk\n".repeat(100_000).as_bytes());
-    assert_eq!(parsed.diagnostics.len(), MAX_ERRORS + 1);
-    assert!(parsed.config.is_none());
-    assert!(parsed.diagnostics[MAX_ERRORS].found.contains("the rest of the file is not read"));
+    for junk in ["junk\n", "[x\n", "[x]\n", "[x]\nsequence = y\n"] {
+        let parsed = parse("f", junk.repeat(100_000).as_bytes());
+        assert_eq!(parsed.diagnostics.len(), MAX_ERRORS + 1, "{junk}");
+        assert!(parsed.config.is_none());
+        assert!(parsed.diagnostics[MAX_ERRORS].found.contains("the rest of the file is not read"));
+    }
 }
 
 /// Files that are nearly right, so that mutations reach deep.

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::{DoorKey, FlagRule};
+use crate::config::{Door, DoorKey, FlagRule, SequenceSource};
 use crate::knock::{Knock, Protocol};
 use crate::sequence::{Sequence, Step};
 use crate::time::Timestamp;
@@ -52,6 +52,19 @@ pub struct TrackedDoor {
 }
 
 impl TrackedDoor {
+    /// A configured door with the sequence that is in force, where one is left.
+    pub fn new(door: &Door, sequence: Option<Sequence>) -> Self {
+        Self {
+            key: door.key.clone(),
+            sequence,
+            one_time: matches!(door.sequence, SequenceSource::OneTime(_)),
+            timeout: door.seq_timeout,
+            cooldown: door.seq_cooldown,
+            flags: door.flags,
+            target: door.target,
+        }
+    }
+
     /// Whether the door looks at this packet at all; `local` says that it went to an address of the interface.
     fn heeds(&self, knock: &Knock, local: bool) -> bool {
         let addressed = self.target.map_or(local, |target| target == knock.destination);
@@ -307,35 +320,27 @@ impl Tracker {
         let source = knock.source;
         let stage = self.stage_after(door, 1);
         let attempt = Attempt::new(knock, door, stage, now);
-        match self.pool.insert(attempt, lanes.attempts) {
-            Inserted::Full => return events.push(Event { door, source, what: What::Crowded }),
-            Inserted::Instead(other) => {
-                events.push(Event { door: other.door, source: other.source, what: What::Crowded });
-            }
-            Inserted::Added => {}
+        let Some(Inserted { slot, thrown_out }) = self.pool.insert(attempt, lanes.attempts) else {
+            return events.push(Event { door, source, what: What::Crowded });
+        };
+        if let Some(Attempt { door, source, .. }) = thrown_out {
+            events.push(Event { door, source, what: What::Crowded });
         }
         events.push(Event { door, source, what: What::Stage(1) });
-        if stage == Stage::Complete
-            && let Some(slot) = self.pool.latest(lanes.attempts)
-        {
+        if stage == Stage::Complete {
             self.open(slot, door, knock, now, events);
         }
     }
 
     /// The first port again, by another packet: the attempt and its clock begin anew.
     fn begin_anew(&mut self, slot: Slot, knock: &Knock, now: Timestamp, events: &mut Vec<Event>) {
-        let Some(attempt) = self.pool.get(slot) else { return };
-        let (door, stage) = (attempt.door, attempt.stage);
+        let Some(Attempt { door, stage, .. }) = self.pool.remove(slot) else { return };
         match self.lanes.get(door as usize) {
             // Nothing changes but the clock.
             Some(lanes) if stage == Stage::Reached(1) => {
-                let again = Attempt::new(knock, door, stage, now);
-                self.pool.replace(slot, again, lanes.attempts);
+                self.pool.insert(Attempt::new(knock, door, stage, now), lanes.attempts);
             }
-            _ => {
-                self.pool.remove(slot);
-                self.begin(door, knock, now, events);
-            }
+            _ => self.begin(door, knock, now, events),
         }
     }
 

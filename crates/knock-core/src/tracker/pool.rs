@@ -177,19 +177,11 @@ impl Pool {
 
     /// Adds an attempt; when the pool is full, the oldest young one is thrown out for it, and without a young
     /// one nothing is added. The attempts of a lane must come in the order of their `since`.
-    pub(super) fn insert(&mut self, attempt: Attempt, lane: Lane) -> Inserted {
-        let thrown_out = if self.length < self.capacity {
-            None
-        } else {
-            let Some(oldest) = self.young.front else { return Inserted::Full };
-            self.remove(oldest)
-        };
+    pub(super) fn insert(&mut self, attempt: Attempt, lane: Lane) -> Option<Inserted> {
+        let thrown_out = if self.length < self.capacity { None } else { self.remove(self.young.front?) };
         let slot = self.place(attempt, lane);
         self.link_everywhere(slot);
-        match thrown_out {
-            None => Inserted::Added,
-            Some(attempt) => Inserted::Instead(attempt),
-        }
+        Some(Inserted { slot, thrown_out })
     }
 
     /// Takes an attempt out.
@@ -203,13 +195,6 @@ impl Pool {
             self.give_memory_back();
         }
         Some(entry.attempt)
-    }
-
-    /// Puts another attempt, the latest of its lane, into the place of the one in `slot`.
-    pub(super) fn replace(&mut self, slot: Slot, attempt: Attempt, lane: Lane) {
-        if self.remove(slot).is_some() {
-            self.insert(attempt, lane);
-        }
     }
 
     /// Lets an attempt wait for something else from now on; it still knows its knocks.
@@ -230,11 +215,6 @@ impl Pool {
             (false, true) => self.link_back(slot, Kind::Young),
             _ => {}
         }
-    }
-
-    /// The attempt that was last put into a lane.
-    pub(super) fn latest(&self, lane: Lane) -> Option<Slot> {
-        self.lanes.get(lane.0)?.1.back
     }
 
     /// The attempt with the earliest deadline.
@@ -351,12 +331,9 @@ impl Pool {
     }
 }
 
-/// What became of an attempt that was to be added.
-#[derive(Debug)]
-pub(super) enum Inserted {
-    Added,
-    /// It took this one's place.
-    Instead(Attempt),
-    /// All places are taken by attempts that have come further.
-    Full,
+/// An attempt that was added.
+pub(super) struct Inserted {
+    pub(super) slot: Slot,
+    /// The one that had to go for it.
+    pub(super) thrown_out: Option<Attempt>,
 }
