@@ -1,11 +1,15 @@
 //! Warnings: what works, but less safely than it could, or not as its writer may think.
 
+mod native;
+
 use std::ops::Range;
 
 use super::diagnostic::Diagnostic;
 use super::door::{Door, SequenceSource};
 use crate::knock::Protocol;
 use crate::sequence::Sequence;
+
+pub use native::on_native;
 
 /// The sequences of knockd's example file, of manual pages, ours too, and of countless tutorials: scanners try them
 /// first.
@@ -34,6 +38,11 @@ pub fn on_sequences(doors: &[Door]) -> Vec<Diagnostic> {
             .map(|(found, help)| Diagnostic::warning(door.sequence_span.clone(), found, help))
     });
     single.chain(on_beginnings(&fixed)).collect()
+}
+
+/// Why a sequence is weak, in a few words; `None` where nothing speaks against it.
+pub fn weakness(sequence: &Sequence) -> Option<String> {
+    on_sequence(sequence).into_iter().next().map(|(found, _)| found)
 }
 
 fn on_sequence(sequence: &Sequence) -> Vec<(String, &'static str)> {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::diagnostic::Diagnostic;
 use super::lines::Spanned;
+use super::nearest::{nearest, shortened};
 
 /// A directive of `[options]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,11 @@ pub(super) enum OptionName {
     LogFile,
     PidFile,
     Interface,
+    Guard,
+    Mark,
+    AcceptRule,
+    StateDirectory,
+    ControlSocket,
 }
 
 /// A directive of a door.
@@ -23,11 +29,23 @@ pub(super) enum DoorName {
     SeqCooldown,
     TcpFlags,
     Target,
+    AllowFrom,
+    Native(NativeName),
+    Close,
     StartCommand,
     StartCommand6,
     CmdTimeout,
     StopCommand,
     StopCommand6,
+}
+
+/// A directive that says what a native door opens, or how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NativeName {
+    Open,
+    OpenFor,
+    Established,
+    Widen,
 }
 
 /// Where a directive may stand, and which it is there.
@@ -64,17 +82,28 @@ const fn also(directive: Directive, alias: &'static str) -> Directive {
     Directive { alias: Some(alias), ..directive }
 }
 
-const DIRECTIVES: [Directive; 15] = [
+const DIRECTIVES: [Directive; 26] = [
     option("UseSyslog", OptionName::UseSyslog),
     option("LogFile", OptionName::LogFile),
     option("PidFile", OptionName::PidFile),
     option("Interface", OptionName::Interface),
+    option("guard", OptionName::Guard),
+    option("mark", OptionName::Mark),
+    option("accept_rule", OptionName::AcceptRule),
+    option("state_directory", OptionName::StateDirectory),
+    option("control_socket", OptionName::ControlSocket),
     door("Sequence", DoorName::Sequence),
     door("One_Time_Sequences", DoorName::OneTimeSequences),
     also(door("Seq_Timeout", DoorName::SeqTimeout), "Timeout"),
     door("Seq_Cooldown", DoorName::SeqCooldown),
     door("TCPFlags", DoorName::TcpFlags),
     door("Target", DoorName::Target),
+    door("allow_from", DoorName::AllowFrom),
+    door("open", DoorName::Native(NativeName::Open)),
+    door("open_for", DoorName::Native(NativeName::OpenFor)),
+    door("established", DoorName::Native(NativeName::Established)),
+    door("widen", DoorName::Native(NativeName::Widen)),
+    door("close", DoorName::Close),
     also(door("Start_Command", DoorName::StartCommand), "Command"),
     also(door("Start_Command_6", DoorName::StartCommand6), "Command_6"),
     door("Cmd_Timeout", DoorName::CmdTimeout),
@@ -109,27 +138,10 @@ fn unknown(key: &Spanned<'_>) -> Diagnostic {
     if before_colon.is_some_and(|name| find(&name).is_ok()) {
         return error.with_help("write = instead of :");
     }
-    match nearest(key.text) {
+    match nearest(key.text, DIRECTIVES.iter().flat_map(Directive::names)) {
         Some(name) => error.with_help(format!("did you mean {name}?")),
         None => error,
     }
-}
-
-fn nearest(text: &str) -> Option<&'static str> {
-    const ALIKE: f64 = 0.7;
-    let word = shortened(text).to_ascii_lowercase();
-    let names = DIRECTIVES.iter().flat_map(Directive::names);
-    let scored = names.map(|name| (strsim::damerau_levenshtein(&word, &name.to_ascii_lowercase()), name));
-    let (distance, name) = scored.min_by_key(|(distance, _)| *distance)?;
-    let longest = word.chars().count().max(name.len());
-    #[expect(clippy::cast_precision_loss, reason = "both are at most 40")]
-    let likeness = 1.0 - distance as f64 / longest as f64;
-    (likeness >= ALIKE).then_some(name)
-}
-
-/// A line without `=` is all name: what is shown and compared of it has a bound.
-fn shortened(text: &str) -> String {
-    text.chars().take(40).collect()
 }
 
 #[cfg(test)]
@@ -144,9 +156,12 @@ mod tests {
             ("start_comand", Some("Start_Command")),
             ("tcp_flags", Some("TCPFlags")),
             ("commando", Some("Command")),
+            ("allowfrom", Some("allow_from")),
+            ("openfor", Some("open_for")),
             ("colour", None),
         ] {
-            assert_eq!(nearest(typed), meant, "{typed}");
+            let names = DIRECTIVES.iter().flat_map(Directive::names);
+            assert_eq!(nearest(typed, names), meant, "{typed}");
         }
     }
 

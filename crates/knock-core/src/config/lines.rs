@@ -40,6 +40,27 @@ impl<'a> Spanned<'a> {
             }
         }
     }
+
+    /// The entries of a list with commas, without white space around them.
+    pub(super) fn entries(&self) -> impl Iterator<Item = Spanned<'a>> {
+        let mut start = self.start;
+        self.text.split(',').map(move |entry| {
+            let spanned = Spanned { text: entry, start }.trimmed();
+            start += entry.len() + 1;
+            spanned
+        })
+    }
+
+    /// The value without the remark behind it, which knockd reads over too.
+    pub(super) fn tidied(&self, diagnostics: &mut Vec<Diagnostic>) -> Self {
+        let (tidied, had_remark) = self.without_remark();
+        if had_remark {
+            let remark = tidied.span().end..self.span().end;
+            let help = "a remark stands on a line of its own, after #";
+            diagnostics.push(Diagnostic::warning(remark, "a remark behind a value", help));
+        }
+        tidied
+    }
 }
 
 /// What a line says.

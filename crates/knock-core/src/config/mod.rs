@@ -7,22 +7,33 @@
 //! The grammar is knockd 0.8's. What knockd would have guessed at is an error here, with its place.
 
 pub mod advice;
+mod close;
 mod diagnostic;
 mod directive;
 mod door;
+mod draft;
 mod interfaces;
 mod lines;
+mod native;
+mod native_draft;
+mod nearest;
+mod options;
+mod ports;
+mod time;
 mod value;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 
 pub use diagnostic::{Diagnostic, Severity, Source};
 pub use door::{Commands, Door, DoorKey, SequenceSource};
 pub use interfaces::Interfaces;
+pub use native::{AcceptRule, DEFAULT_MARK, Established, Native, PortRange, Widen};
+pub use options::Options;
+pub use time::duration;
 pub use value::FlagRule;
 
 use directive::{OptionName, Place};
-use door::Draft;
+use draft::Draft;
 use lines::{Line, Spanned};
 
 /// After so many errors the rest of a file is not read: it is no configuration at all.
@@ -35,19 +46,6 @@ pub struct Config {
     pub options: Options,
     /// The doors, in the file's order.
     pub doors: Vec<Door>,
-}
-
-/// What `[options]` says; `None` where it says nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// `Interface`.
-    pub interfaces: Option<Interfaces>,
-    /// `LogFile`.
-    pub log_file: Option<PathBuf>,
-    /// `PidFile`.
-    pub pid_file: Option<PathBuf>,
-    /// `UseSyslog`.
-    pub use_syslog: bool,
 }
 
 /// What came out of reading a file.
@@ -75,6 +73,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Parsed {
     if let Some(config) = &config {
         diagnostics.extend(advice::on_sequences(&config.doors));
         diagnostics.extend(advice::on_commands(&config.doors));
+        diagnostics.extend(advice::on_native(&config.doors));
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.span.start);
     Parsed { config, diagnostics, source }
@@ -84,6 +83,8 @@ pub fn parse(name: &str, bytes: &[u8]) -> Parsed {
 struct Reader {
     options: Options,
     doors: Vec<Door>,
+    /// The names of all doors' sections, of those with mistakes too.
+    names: BTreeSet<String>,
     diagnostics: Vec<Diagnostic>,
     /// How many of them have been looked at, and how many of these were errors.
     counted: usize,
@@ -114,6 +115,7 @@ impl Reader {
             }
         }
         self.end_section();
+        self.diagnostics.extend(close::mistakes(&self.doors, &self.names));
     }
 
     fn line(&mut self, line: &Line<'_>) -> Result<(), Diagnostic> {
@@ -143,6 +145,7 @@ impl Reader {
     fn end_section(&mut self) {
         if let Section::Door(draft) = std::mem::take(&mut self.section) {
             let namesakes = self.doors.iter().filter(|door| door.key.name == draft.name()).count();
+            self.names.insert(draft.name().to_owned());
             if let Some(door) = draft.finish(namesakes, &mut self.diagnostics) {
                 self.doors.push(door);
             }
@@ -166,7 +169,9 @@ impl Reader {
             return Err(Diagnostic::error(key.span(), found, format!("{} = …", directive.name)));
         };
         match (&mut self.section, directive.place) {
-            (Section::Options, Place::Options(which)) => self.options.set(which, value),
+            (Section::Options, Place::Options(which)) => {
+                self.options.set(which, value, &mut self.diagnostics)
+            }
             (Section::Door(draft), Place::Door(which)) => {
                 draft.set(directive.name, which, key, value, &mut self.diagnostics)
             }
@@ -190,24 +195,6 @@ impl Reader {
             self.diagnostics.push(Diagnostic::warning(key.span(), "UseSyslog inside a door", help));
         }
         self.options.use_syslog = true;
-        Ok(())
-    }
-}
-
-impl Options {
-    /// An empty value unsets, as knockd has it.
-    fn set(&mut self, which: OptionName, value: &Spanned<'_>) -> Result<(), Diagnostic> {
-        let path = (!value.text.is_empty()).then(|| PathBuf::from(value.text));
-        match which {
-            OptionName::UseSyslog => self.use_syslog = true,
-            OptionName::LogFile => self.log_file = path,
-            OptionName::PidFile => self.pid_file = path,
-            OptionName::Interface => {
-                let parse = |text| Interfaces::parse(text).map_err(|fault| fault.shifted(value.start));
-                let named = (!value.text.is_empty()).then_some(value.text);
-                self.interfaces = named.map(parse).transpose().map_err(Diagnostic::from_fault)?;
-            }
-        }
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::lines::MAX_LINE;
 use super::*;
+use crate::knock::Protocol;
 
 fn good(text: &str) -> Config {
     let parsed = parse("test.conf", text.as_bytes());
@@ -74,6 +75,63 @@ fn reads_every_directive() {
     assert_eq!(second.seq_timeout, Duration::from_secs(25));
     assert_eq!(second.commands.timeout, Duration::from_secs(10));
     assert_eq!(second.commands.for_source(source), None);
+}
+
+#[test]
+fn reads_every_directive_of_native_doors() {
+    let config = good(
+        "[options]\n\
+         \tGuard = No\n\
+         \tMARK = 0x800\n\
+         \taccept_rule = NONE\n\
+         \tState_Directory = /srv/knockd\n\
+         \tcontrol_socket = /run/k.sock\n\
+         [shut]\n\
+         \tsequence = 5142,7319:udp,6623\n\
+         \tclose = shell\n\
+         [shell]\n\
+         \tsequence = 6142,8319:udp,5623\n\
+         \tOpen = 22, 60000-61000/UDP\n\
+         \topen_for = 1h30m # enough\n\
+         \tEstablished = Cut\n\
+         \twiden = 24/56\n\
+         \tallow_from = 192.0.2.7, 2001:db8::/32\n\
+         \tclose = shut\n",
+    );
+    let options = &config.options;
+    assert_eq!((options.guard, options.mark, options.accept_rule), (false, 0x800, AcceptRule::None));
+    assert_eq!(options.state_directory, Some("/srv/knockd".into()));
+    assert_eq!(options.control_socket, Some("/run/k.sock".into()));
+    let [shut, shell] = &config.doors[..] else { panic!() };
+    assert_eq!((shut.closes.as_deref(), &shut.native), (Some("shell"), &None));
+    assert_eq!(shell.closes.as_deref(), Some("shut"));
+    assert_eq!(shell.allow_from, ["192.0.2.7".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+    let native = Native {
+        ports: vec![
+            PortRange { protocol: Protocol::Tcp, first: 22, last: 22 },
+            PortRange { protocol: Protocol::Udp, first: 60000, last: 61000 },
+        ],
+        open_for: Some(Duration::from_secs(5400)),
+        established: Established::Cut,
+        widen: Widen { v4: 24, v6: 56 },
+    };
+    assert_eq!(shell.native.as_ref(), Some(&native));
+}
+
+#[test]
+fn what_is_not_said_of_native_doors() {
+    let config = good(
+        "[options]\nstate_directory = /x\nstate_directory =\ncontrol_socket =\nmark = 2147483648\n[a]\n\
+         sequence = 6142,8319:udp,5623\nopen = 22/tcp\nwiden = 24\n",
+    );
+    let Options { guard, mark, accept_rule, state_directory, control_socket, .. } = config.options;
+    assert_eq!((guard, mark, accept_rule), (true, 1 << 31, AcceptRule::Auto));
+    assert_eq!((state_directory, control_socket), (None, None));
+    let native = config.doors[0].native.as_ref().unwrap();
+    assert_eq!((native.open_for, native.established), (None, Established::Keep));
+    assert_eq!(native.widen, Widen { v4: 24, v6: 128 });
+    assert_eq!(Options::default().mark, DEFAULT_MARK);
+    assert_eq!((&config.doors[0].allow_from[..], &config.doors[0].closes), (&[][..], &None));
 }
 
 #[test]
@@ -159,6 +217,212 @@ fn each_mistake_has_its_place_and_what_was_expected() {
         // A directive outside a section is told once a line; what follows it is another matter.
         let found = messages(text.as_bytes(), Severity::Error);
         assert!(found[0].starts_with(expected), "{text}\nfound    {}\nexpected {expected}", found[0]);
+    }
+}
+
+#[test]
+fn each_mistake_of_native_doors_has_its_place_and_what_was_expected() {
+    let door = |lines: &str| format!("[a]\n{QUIET}{lines}\n");
+    let option = |line: &str| format!("[options]\n{line}\n");
+    let cases = [
+        (option("guard = maybe"), "f:2:9: error: unknown value \"maybe\"; expected yes or no"),
+        (option("guard = true"), "f:2:9: error: unknown value \"true\"; expected yes or no"),
+        (option("guard ="), "f:2:8: error: the value is missing; expected yes or no"),
+        (option("guard"), "f:2:1: error: guard has no value; expected guard = …"),
+        (
+            option("mark = 0x3"),
+            "f:2:8: error: 0x3 has 2 bits set; expected a number of 32 bits of which exactly one is set, such as \
+             0x10000000",
+        ),
+        (option("mark = 0"), "f:2:8: error: 0 has no bit set"),
+        (option("mark = 0x100000000"), "f:2:8: error: 0x100000000 is too large"),
+        (option("mark = 4294967296"), "f:2:8: error: 4294967296 is too large"),
+        (option("mark = 0x"), "f:2:8: error: \"0x\" is no number"),
+        (option("mark = +1"), "f:2:8: error: \"+1\" is no number"),
+        (option("mark = 1f"), "f:2:8: error: \"1f\" is no number"),
+        (option("mark ="), "f:2:7: error: the number is missing"),
+        (option("accept_rule = always"), "f:2:15: error: unknown value \"always\"; expected auto or none"),
+        (
+            option("open = 22/tcp"),
+            "f:2:1: error: open does not belong into this section; expected it in a door's section",
+        ),
+        (
+            door("guard = yes"),
+            "f:3:1: error: guard does not belong into this section; expected it in [options]",
+        ),
+        (
+            door("open ="),
+            "f:3:7: error: a port is missing; expected ports with their protocol, such as 22/tcp",
+        ),
+        (door("open = 22/tcp,"), "f:3:15: error: a port is missing"),
+        (door("open = /tcp"), "f:3:8: error: a port is missing"),
+        (door("open = ssh"), "f:3:8: error: \"ssh\" is no port"),
+        (door("open = 22 tcp"), "f:3:8: error: \"22 tcp\" is no port"),
+        (door("open = 80/tcp, 0/udp"), "f:3:16: error: port 0 cannot be opened"),
+        (door("open = 1-65536/udp"), "f:3:10: error: 65536 is larger than any port"),
+        (door("open = 30-20/udp"), "f:3:8: error: 30 is larger than 20; expected 20-30/udp"),
+        (door("open = 20-"), "f:3:11: error: a port is missing"),
+        (door("open = 1-2-3/tcp"), "f:3:10: error: \"2-3\" is no port"),
+        (door("open = 22/sctp"), "f:3:11: error: unknown protocol \"sctp\"; expected tcp or udp"),
+        (door("open = 22/"), "f:3:11: error: the protocol is missing; expected tcp or udp"),
+        (door("open = 80, 22:tcp"), "f:3:12: error: a colon in \"22:tcp\"; expected 22/tcp"),
+        (door("open = 60:61/udp"), "f:3:8: error: a colon in \"60:61/udp\"; expected 60-61/udp"),
+        (door("open = :::"), "f:3:8: error: a colon in \":::\"; expected ports with their protocol"),
+        (
+            door(&format!("open = {}", ["7"; 65].join(","))),
+            "f:3:136: error: the list of ports is too long; expected at most 64 ports",
+        ),
+        (door("open = 22\nopen_for = 0"), "f:4:12: error: 0 is no time at all; expected more than 0 seconds"),
+        (door("open = 22\nopen_for = 10min"), "f:4:14: error: unknown unit \"min\"; expected d, h, m or s"),
+        (door("open = 22\nopen_for ="), "f:4:11: error: the time is missing; expected a time, such as 10s"),
+        (door("open = 22\nopen_for = 10 s"), "f:4:12: error: white space in \"10 s\""),
+        (
+            door("open_for = 10s"),
+            "f:3:1: error: open_for in a door without open; expected open = PORT/PROTOCOL in the same section",
+        ),
+        (door("established = cut"), "f:3:1: error: established in a door without open"),
+        (door("widen = 24"), "f:3:1: error: widen in a door without open"),
+        (
+            door("open = 22\nestablished = drop"),
+            "f:4:15: error: unknown value \"drop\"; expected keep or cut",
+        ),
+        (
+            door("open = 22\nwiden = /56"),
+            "f:4:9: error: the length of the IPv4 prefix is missing; expected 1 to 32, all in all such as 24/56",
+        ),
+        (
+            door("open = 22\nwiden = 24/"),
+            "f:4:12: error: the length of the IPv6 prefix is missing; expected 1 to 128, all in all such as 24/56",
+        ),
+        (
+            door("open = 22\nwiden = 33"),
+            "f:4:9: error: \"33\" is no length of an IPv4 prefix; expected 1 to 32",
+        ),
+        (door("open = 22\nwiden = 0"), "f:4:9: error: \"0\" is no length of an IPv4 prefix"),
+        (door("open = 22\nwiden = +24"), "f:4:9: error: \"+24\" is no length of an IPv4 prefix"),
+        (door("open = 22\nwiden = 24/129"), "f:4:12: error: \"129\" is no length of an IPv6 prefix"),
+        (
+            door("allow_from ="),
+            "f:3:13: error: a network is missing; expected addresses and networks, such as 192.0.2.0/24",
+        ),
+        (door("allow_from = 192.0.2.7,"), "f:3:24: error: a network is missing"),
+        (door("allow_from = ::/0, 192.0.2.0/33"), "f:3:20: error: \"192.0.2.0/33\" is no network"),
+        (door("allow_from = home.example"), "f:3:14: error: \"home.example\" is no network"),
+        (door("close ="), "f:3:8: error: the door's name is missing; expected another door's name"),
+        (door("close = a"), "f:3:9: error: door \"a\" closes itself; expected another door's name"),
+        (door("close = b"), "f:3:9: error: there is no door \"b\"; expected another door's name"),
+        (
+            door(&format!("close = shel\n[Shell]\n{QUIET}")),
+            "f:3:9: error: there is no door \"shel\"; expected another door's name (did you mean Shell?)",
+        ),
+        (
+            door(&format!("close = shell\n[Shell]\n{QUIET}")),
+            "f:3:9: error: there is no door \"shell\"; expected another door's name (did you mean Shell?)",
+        ),
+        (
+            door(&format!("close = b # b\n[b]\n{QUIET}")),
+            "f:3:9: error: there is no door \"b # b\"; expected another door's name (a remark stands on a line",
+        ),
+        (door("opne = 22"), "f:3:1: error: unknown directive \"opne\"; expected a directive of knockd.conf"),
+        (
+            door("openfor = 22"),
+            "f:3:1: error: unknown directive \"openfor\"; expected a directive of knockd.conf (did you mean open_for?)",
+        ),
+    ];
+    for (text, expected) in cases {
+        let found = error(&text);
+        assert!(found.starts_with(expected), "{text}\nfound    {found}\nexpected {expected}");
+    }
+}
+
+#[test]
+fn a_refused_directive_is_not_told_as_missing_too() {
+    for text in [
+        format!("[a]\n{QUIET}open = x\nopen_for = 10s\n"),
+        format!("[a]\n{QUIET}close = b\n[b]\nsequence = x\n"),
+    ] {
+        error(&text);
+    }
+}
+
+#[test]
+fn native_doors_that_may_not_do_what_is_meant_are_told() {
+    let told = |lines: &str, expected: &str| {
+        let found = warnings(&format!("[a]\n{QUIET}{lines}\n"));
+        assert_eq!(found.len(), 1, "{lines}: {found:#?}");
+        assert!(found[0].starts_with(expected), "{lines}\nfound    {}\nexpected {expected}", found[0]);
+    };
+    let open = |lines: &str| format!("open = 22/tcp\nopen_for = 10s\n{lines}");
+    told(
+        "open = 22",
+        "f:3:8: warning: door \"a\" has no open_for and no door that closes it (it stays open until \"knockctl close\"",
+    );
+    told("open = 22,22/tcp\nopen_for = 10", "f:3:11: warning: 22/tcp is given twice (write 22/tcp alone)");
+    told(
+        "open = 20-22,22-25\nopen_for = 10",
+        "f:3:14: warning: 22-25/tcp overlaps with 20-22/tcp (write 20-25/tcp alone)",
+    );
+    told("open = 22\nopen_for = 10 # s", "f:4:14: warning: a remark behind a value");
+    told(
+        "open = 6000-7000\nopen_for = 10",
+        "f:2:12: warning: the sequence has 6142:tcp, which the door opens",
+    );
+    told(
+        &open("cmd_timeout = 5"),
+        "f:5:1: warning: Cmd_Timeout in a door with open (open_for counts: the stop command",
+    );
+    told(&open("widen = 15"), "f:5:9: warning: whoever knocks with IPv4 lets in 131072 addresses");
+    told(&open("widen = 1"), "f:5:9: warning: whoever knocks with IPv4 lets in 2147483648 addresses");
+    told(&open("widen = 16/31"), "f:5:9: warning: whoever knocks with IPv6 lets in 2^97 addresses");
+    told(
+        &open("stop_command = x"),
+        "f:2:12: warning: door \"a\" has a stop command, but nothing that starts",
+    );
+    told(
+        "allow_from = 192.0.2.0/24, 192.0.2.7/24",
+        "f:3:28: warning: 192.0.2.7/24 has bits behind its prefix (192.0.2.0/24 is meant: write that)",
+    );
+    for fine in [
+        "",
+        "start_command = x\nstop_command = y",
+        "established = cut\nwiden = 16/32",
+        "allow_from = 0.0.0.0/0, ::1, 192.0.2.7/32",
+    ] {
+        assert_eq!(warnings(&format!("[a]\n{QUIET}{}\n", open(fine))), [""; 0], "{fine}");
+    }
+    assert_eq!(warnings(&format!("[a]\n{QUIET}open = 6142/udp,8319/tcp\nopen_for = 9\n")), [""; 0]);
+    assert_eq!(
+        warnings(&format!("[a]\n{QUIET}open = 22\n[b]\nsequence = 5142,7319:udp,4\nclose = a\n")),
+        [""; 0]
+    );
+}
+
+#[test]
+fn doors_that_differ_in_established_for_the_same_port_are_told() {
+    let of = |doors: &[(&str, &str)]| {
+        let mut text = String::new();
+        for (index, (ports, more)) in doors.iter().enumerate() {
+            text += &format!("[d{index}]\nsequence = {},8319:udp,7\n", 6142 + index);
+            text += &format!("open = {ports}\nopen_for = 9s\n{more}\n");
+        }
+        warnings(&text)
+    };
+    let cut = "established = cut";
+    let found = of(&[("80,20-22", ""), ("20-30/udp", cut), ("22-30", cut), ("443", cut)]);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].starts_with(
+        "f:13:8: warning: doors \"d0\" and \"d2\" both open 22/tcp, but one keeps established connections and"
+    ), "{found:#?}");
+    // A long range is met behind shorter ones of its own kind, and each door is told of once.
+    assert_eq!(of(&[("100-1000", ""), ("200", ""), ("700", cut), ("900", cut)]).len(), 2);
+    assert_eq!(of(&[("10-15,20-30", ""), ("12,25", cut)]).len(), 1);
+    for fine in [
+        vec![("22", cut), ("22", "established = cut")],
+        vec![("22", ""), ("22/udp", cut)],
+        vec![("22", ""), ("22", "established = cut\ntarget = 192.0.2.20")],
+        vec![("22-5000", "target = 192.0.2.20"), ("22", cut), ("22-5000/udp", ""), ("24", cut)],
+    ] {
+        assert_eq!(of(&fine), [""; 0], "{fine:?}");
     }
 }
 
@@ -262,7 +526,7 @@ fn doors_that_open_on_the_way_are_told() {
 
 #[test]
 fn what_is_no_configuration_is_not_told_line_by_line() {
-    for junk in ["junk\n", "[x\n", "[x]\n", "[x]\nsequence = y\n"] {
+    for junk in ["junk\n", "[x\n", "[x]\n", "[x]\nsequence = y\n", "[x]\nopen_for = 1\nsequence = 1\n"] {
         let parsed = parse("f", junk.repeat(100_000).as_bytes());
         assert_eq!(parsed.diagnostics.len(), MAX_ERRORS + 1, "{junk}");
         assert!(parsed.config.is_none());
@@ -281,6 +545,12 @@ fn lines() -> impl Strategy<Value = String> {
         "tcpflags = !?(syn|ack|fin|x)?,? ?!?(syn|ack|fin|x)?",
         "(start_command|command_6|stop_command|one_time_sequences|logfile|interface|target) ?= ?[ -~é]{0,9}",
         "usesyslog( =)?",
+        "open = [0-9]{0,6}([:/-](tcp|udp|[0-9]{0,3}))?,? ?[0-9]{0,3}",
+        "(open_for|widen|mark) = (0x)?[0-9.]{0,6}[dhms/]?[0-9]{0,4}",
+        "(guard|accept_rule|established) = (yes|no|auto|none|keep|cut|é)?",
+        "allow_from = ((192\\.0\\.2\\.7|2001:db8::|x)(/[0-9]{0,3})?,? ?){0,3}",
+        "close = [a-z]{0,3}",
+        "(state_directory|control_socket) ?= ?[ -~é]{0,9}",
         "[ -~é\\t]{0,20}",
     ];
     proptest::collection::vec(line, 0..12).prop_map(|lines| lines.join("\n"))

@@ -1,14 +1,12 @@
-//! The values of directives other than sequences.
+//! The values of directives: flags, addresses, networks, words.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
+use super::diagnostic::Diagnostic;
 use super::lines::Spanned;
 use crate::knock::TcpFlags;
+use crate::network::{Network, NoNetwork};
 use crate::sequence::Fault;
-
-/// The longest time that can be asked for, in seconds: knockd's, 68 years.
-const MAX_SECONDS: u64 = i32::MAX as u64;
 
 /// Which TCP flags a packet must have and must not have to count for a door.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -26,33 +24,6 @@ impl FlagRule {
     }
 }
 
-/// Reads a number of seconds, with a fraction down to milliseconds if need be.
-pub(super) fn seconds(value: &Spanned<'_>) -> Result<Duration, Fault> {
-    let expected = format!("a number of seconds up to {MAX_SECONDS}, such as 10 or 0.5");
-    let fault = |found: String| Err(Fault::new(value.span(), found, expected.clone()));
-    let (whole, fraction) = value.text.split_once('.').unwrap_or((value.text, "0"));
-    if value.text.is_empty() {
-        return fault("the number is missing".into());
-    }
-    if !is_digits(whole) || !is_digits(fraction) {
-        return fault(format!("\"{}\" is no number", value.text));
-    }
-    if fraction.len() > 3 {
-        return fault(format!("{} is finer than a millisecond", value.text));
-    }
-    let milliseconds = format!("{fraction:0<3}").parse().unwrap_or(0);
-    match whole.parse::<u64>() {
-        Ok(whole) if whole <= MAX_SECONDS => {
-            Ok(Duration::from_secs(whole) + Duration::from_millis(milliseconds))
-        }
-        _ => fault(format!("{} is too large", value.text)),
-    }
-}
-
-fn is_digits(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 const FLAGS: [(&str, TcpFlags); 6] = [
     ("fin", TcpFlags::FIN),
     ("syn", TcpFlags::SYN),
@@ -65,10 +36,7 @@ const FLAGS: [(&str, TcpFlags); 6] = [
 /// Reads `syn,!ack`.
 pub(super) fn flags(value: &Spanned<'_>) -> Result<FlagRule, Fault> {
     let mut rule = FlagRule::default();
-    let mut start = value.start;
-    for entry in value.text.split(',') {
-        let word = Spanned { text: entry, start }.trimmed();
-        start += entry.len() + 1;
+    for word in value.entries() {
         let (name, excluded) = match word.text.strip_prefix('!') {
             Some(name) => (name, true),
             None => (word.text, false),
@@ -96,25 +64,52 @@ pub(super) fn address(value: &Spanned<'_>) -> Result<IpAddr, Fault> {
     })
 }
 
+/// Reads a list of addresses and networks.
+pub(super) fn networks(
+    value: &Spanned<'_>,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Result<Vec<Network>, Fault> {
+    value.entries().map(|entry| network(&entry, diagnostics)).collect()
+}
+
+fn network(entry: &Spanned<'_>, diagnostics: &mut Vec<Diagnostic>) -> Result<Network, Fault> {
+    let text = entry.text;
+    let network: Network = text.parse().map_err(|NoNetwork| {
+        let found = match text {
+            "" => "a network is missing".to_owned(),
+            text => format!("\"{text}\" is no network"),
+        };
+        Fault::new(entry.span(), found, "addresses and networks, such as 192.0.2.0/24, 2001:db8::/32")
+    })?;
+    let address = text.split('/').next().and_then(|address| address.parse().ok());
+    if address.is_some_and(|address: IpAddr| address != network.address()) {
+        let found = format!("{text} has bits behind its prefix");
+        diagnostics.push(Diagnostic::warning(entry.span(), found, format!("{network} is meant: write that")));
+    }
+    Ok(network)
+}
+
+/// Reads one of some words, in any case.
+pub(super) fn choice<T: Copy, const N: usize>(
+    value: &Spanned<'_>,
+    choices: [(&str, T); N],
+) -> Result<T, Fault> {
+    let chosen = choices.iter().find(|(word, _)| value.text.eq_ignore_ascii_case(word));
+    chosen.map(|(_, choice)| *choice).ok_or_else(|| {
+        let found = match value.text {
+            "" => "the value is missing".to_owned(),
+            text => format!("unknown value \"{text}\""),
+        };
+        Fault::new(value.span(), found, choices.map(|(word, _)| word).join(" or "))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(text: &str) -> Spanned<'_> {
         Spanned { text, start: 3 }
-    }
-
-    #[test]
-    fn seconds_are_numbers_and_nothing_else() {
-        assert_eq!(seconds(&at("25")), Ok(Duration::from_secs(25)));
-        assert_eq!(seconds(&at("0")), Ok(Duration::ZERO));
-        assert_eq!(seconds(&at("1.5")), Ok(Duration::from_millis(1500)));
-        assert_eq!(seconds(&at("0.025")), Ok(Duration::from_millis(25)));
-        for bad in ["", "5s", "-1", "+1", "five", "1e3", ".5", "5.", "1.2.3", "0.0001", "2147483648", " 5"] {
-            let fault = seconds(&at(bad)).unwrap_err();
-            assert!(fault.expected.contains("seconds"), "{bad}");
-            assert_eq!(fault.span.start, 3, "{bad}");
-        }
     }
 
     #[test]

@@ -1,0 +1,116 @@
+//! `[options]`: what holds for the whole daemon.
+
+use std::path::PathBuf;
+
+use super::diagnostic::Diagnostic;
+use super::directive::OptionName;
+use super::interfaces::Interfaces;
+use super::lines::Spanned;
+use super::native::{AcceptRule, DEFAULT_MARK};
+use super::value;
+use crate::sequence::Fault;
+
+/// What `[options]` says; `None` where it says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `Interface`.
+    pub interfaces: Option<Interfaces>,
+    /// `LogFile`.
+    pub log_file: Option<PathBuf>,
+    /// `PidFile`.
+    pub pid_file: Option<PathBuf>,
+    /// `UseSyslog`.
+    pub use_syslog: bool,
+    /// `guard`: native doors' ports are closed to all who have not knocked. `true` when unsaid.
+    pub guard: bool,
+    /// `mark`: the one bit of the packet mark that is ours.
+    pub mark: u32,
+    /// `accept_rule`.
+    pub accept_rule: AcceptRule,
+    /// `state_directory`.
+    pub state_directory: Option<PathBuf>,
+    /// `control_socket`.
+    pub control_socket: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            interfaces: None,
+            log_file: None,
+            pid_file: None,
+            use_syslog: false,
+            guard: true,
+            mark: DEFAULT_MARK,
+            accept_rule: AcceptRule::default(),
+            state_directory: None,
+            control_socket: None,
+        }
+    }
+}
+
+impl Options {
+    /// An empty name or path unsets, as knockd has it.
+    pub(super) fn set(
+        &mut self,
+        which: OptionName,
+        value: &Spanned<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        self.set_value(which, value, diagnostics).map_err(Diagnostic::from_fault)
+    }
+
+    fn set_value(
+        &mut self,
+        which: OptionName,
+        value: &Spanned<'_>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Result<(), Fault> {
+        let path = (!value.text.is_empty()).then(|| PathBuf::from(value.text));
+        match which {
+            OptionName::UseSyslog => self.use_syslog = true,
+            OptionName::LogFile => self.log_file = path,
+            OptionName::PidFile => self.pid_file = path,
+            OptionName::Interface => {
+                let parse = |text| Interfaces::parse(text).map_err(|fault| fault.shifted(value.start));
+                let named = (!value.text.is_empty()).then_some(value.text);
+                self.interfaces = named.map(parse).transpose()?;
+            }
+            OptionName::Guard => self.guard = value::choice(&value.tidied(diagnostics), YES_OR_NO)?,
+            OptionName::Mark => self.mark = mark(&value.tidied(diagnostics))?,
+            OptionName::AcceptRule => {
+                self.accept_rule = value::choice(&value.tidied(diagnostics), ACCEPT_RULES)?;
+            }
+            OptionName::StateDirectory => self.state_directory = path,
+            OptionName::ControlSocket => self.control_socket = path,
+        }
+        Ok(())
+    }
+}
+
+const YES_OR_NO: [(&str, bool); 2] = [("yes", true), ("no", false)];
+const ACCEPT_RULES: [(&str, AcceptRule); 2] = [("auto", AcceptRule::Auto), ("none", AcceptRule::None)];
+
+/// Reads one bit of the packet mark, in hexadecimal or decimal.
+fn mark(value: &Spanned<'_>) -> Result<u32, Fault> {
+    let fault = |found: String| {
+        Fault::new(value.span(), found, "a number of 32 bits of which exactly one is set, such as 0x10000000")
+    };
+    let text = value.text;
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
+    };
+    if text.is_empty() {
+        return Err(fault("the number is missing".into()));
+    }
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err(fault(format!("\"{text}\" is no number")));
+    }
+    let mark = u32::from_str_radix(digits, radix).map_err(|_| fault(format!("{text} is too large")))?;
+    match mark.count_ones() {
+        0 => Err(fault(format!("{text} has no bit set"))),
+        1 => Ok(mark),
+        bits => Err(fault(format!("{text} has {bits} bits set"))),
+    }
+}
