@@ -2,8 +2,9 @@
 //!
 //! The rules, which are knockd's where knockd was right:
 //!
-//! * Only a port that stands in some door's sequence, at an address that the door listens at and with flags that
-//!   it takes, is looked at. Everything else neither helps nor hurts an attempt.
+//! * Only a port that stands in some door's sequence, at an address that the door listens at, with flags that it
+//!   takes and from a source that may knock there, is looked at. Everything else neither helps nor hurts an
+//!   attempt; where it would have been the next knock or the first, it is told and nothing else.
 //! * Packets whose TCP flags do not fit a door are passed over by that door. One that fits but hits a wrong port
 //!   ends the attempt, unless it is the door's first port: then the attempt begins anew.
 //! * The very packet that was a knock already, come again, changes nothing, and neither does another
@@ -18,7 +19,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::{Door, DoorKey, FlagRule, SequenceSource};
-use crate::knock::{Knock, Protocol};
+use crate::knock::{Knock, Protocol, TcpFlags};
+use crate::network::Network;
 use crate::sequence::{Sequence, Step};
 use crate::time::Timestamp;
 use pool::{Attempt, Inserted, Lane, Pool, Slot, Stage};
@@ -49,6 +51,8 @@ pub struct TrackedDoor {
     pub flags: FlagRule,
     /// The address to knock at; `None` for the interface's own.
     pub target: Option<IpAddr>,
+    /// Who may knock at all; everybody where it is empty.
+    pub allow_from: Vec<Network>,
 }
 
 impl TrackedDoor {
@@ -62,13 +66,41 @@ impl TrackedDoor {
             cooldown: door.seq_cooldown,
             flags: door.flags,
             target: door.target,
+            allow_from: door.allow_from.clone(),
         }
+    }
+
+    /// How many knocks its sequence has; 0 where none is left.
+    pub fn length(&self) -> usize {
+        self.steps().len()
     }
 
     /// Whether the door looks at this packet at all; `local` says that it went to an address of the interface.
     fn heeds(&self, knock: &Knock, local: bool) -> bool {
-        let addressed = self.target.map_or(local, |target| target == knock.destination);
-        addressed && (knock.step.protocol == Protocol::Udp || self.flags.fits(knock.flags))
+        self.is_meant(knock, local) && self.fits(knock) && self.allows(knock.source)
+    }
+
+    fn is_meant(&self, knock: &Knock, local: bool) -> bool {
+        self.target.map_or(local, |target| target == knock.destination)
+    }
+
+    fn fits(&self, knock: &Knock) -> bool {
+        knock.step.protocol == Protocol::Udp || self.flags.fits(knock.flags)
+    }
+
+    fn allows(&self, source: IpAddr) -> bool {
+        self.allow_from.is_empty() || self.allow_from.iter().any(|network| network.contains(source))
+    }
+
+    /// Why the door does not heed this packet, which would have been this knock of its sequence, counted from 1.
+    fn objection(&self, packet: &Knock, local: bool, knock: usize) -> What {
+        if !self.is_meant(packet, local) {
+            What::Elsewhere { knock, destination: packet.destination, target: self.target }
+        } else if !self.fits(packet) {
+            What::Unfit { knock, flags: packet.flags, rule: self.flags }
+        } else {
+            What::NotAllowed
+        }
     }
 
     fn steps(&self) -> &[Step] {
@@ -109,6 +141,54 @@ pub enum What {
     CoolingDown,
     /// There was no room: the attempt, not beyond its first knock, was dropped or not begun.
     Crowded,
+    /// The door does not take these TCP flags. The attempt, if any, is as it was.
+    Unfit {
+        /// Which knock of the sequence it would have been, counted from 1.
+        knock: usize,
+        /// The packet's flags.
+        flags: TcpFlags,
+        /// What the door asks of them.
+        rule: FlagRule,
+    },
+    /// The packet went to an address that the door does not listen at. The attempt, if any, is as it was.
+    Elsewhere {
+        /// Which knock of the sequence it would have been, counted from 1.
+        knock: usize,
+        /// Where it went.
+        destination: IpAddr,
+        /// Where the door is to be knocked at; `None` for the interface's own addresses.
+        target: Option<IpAddr>,
+    },
+    /// The source may not knock at this door.
+    NotAllowed,
+}
+
+/// An attempt as others see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptView {
+    /// The door that is knocked at.
+    pub door: DoorIndex,
+    /// Who knocks.
+    pub source: IpAddr,
+    /// How many knocks were right: all of them after an opening.
+    pub stage: usize,
+    /// How many knocks the door's sequence has; 0 where none is left.
+    pub of: usize,
+    /// The first knock, or the opening where this is a cool-down.
+    pub since: Timestamp,
+    /// When it is over.
+    pub until: Timestamp,
+    /// What it waits for.
+    pub state: AttemptState,
+}
+
+/// What an attempt waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptState {
+    /// The next knock.
+    UnderWay,
+    /// The end of the time in which the source's knocks are passed over.
+    CoolingDown,
 }
 
 /// Follows the attempts of all sources.
@@ -179,6 +259,9 @@ impl Tracker {
                 lanes.attempts
             }
         };
+        if !new.allows(attempt.source) {
+            return;
+        }
         attempt.door = index as DoorIndex;
         self.pool.insert(attempt, lane);
     }
@@ -191,6 +274,20 @@ impl Tracker {
     /// How many attempts and cool-downs there are.
     pub fn attempts(&self) -> usize {
         self.pool.len()
+    }
+
+    /// The attempts under way and the cool-downs, in no order.
+    pub fn list(&self) -> impl Iterator<Item = AttemptView> {
+        self.pool.attempts().filter_map(|attempt| {
+            let Attempt { door, source, since, deadline: until, .. } = *attempt;
+            let of = self.steps(door).len();
+            let (stage, state) = match attempt.stage {
+                Stage::Reached(stage) => (stage.into(), AttemptState::UnderWay),
+                Stage::CoolingDown => (of, AttemptState::CoolingDown),
+                Stage::Complete => return None,
+            };
+            Some(AttemptView { door, source, stage, of, since, until, state })
+        })
     }
 
     /// Gives a door another sequence, or none; attempts on it end.
@@ -230,6 +327,7 @@ impl Tracker {
         // Whatever held the caller up: what is due is over.
         self.handle_timer(now, events);
         let Some(candidates) = self.by_step.get(&knock.step) else { return };
+        self.tell_passed_over(candidates, knock, local, now, events);
         let heeds =
             |door: &DoorIndex| self.doors.get(*door as usize).is_some_and(|door| door.heeds(knock, local));
         if !candidates.iter().any(heeds) {
@@ -248,6 +346,44 @@ impl Tracker {
         for door in beginning.into_iter().filter(|door| !busy.contains(door)) {
             self.begin(door, knock, now, events);
         }
+    }
+
+    /// Tells which of the doors that have this port pass over what its sender may take for a knock.
+    fn tell_passed_over(
+        &self,
+        candidates: &[DoorIndex],
+        packet: &Knock,
+        local: bool,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        for &index in candidates {
+            if let Some(door) = self.doors.get(index as usize)
+                && !door.heeds(packet, local)
+                && let Some(knock) = self.place(index, packet, now)
+            {
+                let what = door.objection(packet, local, knock);
+                events.push(Event { door: index, source: packet.source, what });
+            }
+        }
+    }
+
+    /// Which knock on a door this packet would be, counted from 1: the next one or the first. What comes to the port
+    /// just accepted is the rest of that connection more often than a knock.
+    fn place(&self, door: DoorIndex, packet: &Knock, now: Timestamp) -> Option<usize> {
+        let mut under_way = self.pool.of_source(packet.source).filter_map(|slot| self.pool.get(slot));
+        let reached = match under_way.find(|attempt| attempt.door == door) {
+            Some(attempt) if attempt.remembers(packet, now) => return None,
+            Some(Attempt { stage: Stage::Reached(stage), .. }) => usize::from(*stage),
+            _ => 0,
+        };
+        let steps = self.steps(door);
+        let is = |step: Option<&Step>| step == Some(&packet.step);
+        if is(steps.get(reached)) {
+            return Some(reached + 1);
+        }
+        let accepted = reached.checked_sub(1).and_then(|last| steps.get(last));
+        (is(steps.first()) && !is(accepted)).then_some(1)
     }
 
     /// The next moment at which [`Tracker::handle_timer`] has something to do.

@@ -224,6 +224,11 @@ impl Pool {
     }
 
     /// All attempts, in no order.
+    pub(super) fn attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.entries.iter().flatten().map(|entry| &entry.attempt)
+    }
+
+    /// All attempts, in no order.
     pub(super) fn into_attempts(self) -> impl Iterator<Item = Attempt> {
         self.entries.into_iter().flatten().map(|entry| entry.attempt)
     }

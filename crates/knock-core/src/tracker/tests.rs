@@ -21,6 +21,7 @@ fn door(name: &str, sequence: &str) -> TrackedDoor {
         cooldown: Duration::ZERO,
         flags: FlagRule::default(),
         target: None,
+        allow_from: Vec::new(),
     }
 }
 
@@ -218,13 +219,14 @@ fn flags_that_do_not_fit_are_passed_over() {
         flags: FlagRule { required: TcpFlags::SYN, excluded: TcpFlags::ACK },
         ..door("a", "1,2,3:udp")
     };
+    let rule = syn_only.flags;
     let mut scene = Scene::new(vec![syn_only]);
     scene.knock(7, "1");
     for flags in [TcpFlags::ACK, TcpFlags::RST, TcpFlags::SYN.union(TcpFlags::ACK)] {
         let packet = Knock { flags, ..scene.packet(7, "2") };
-        assert_eq!(scene.take(&packet), []);
+        assert_eq!(scene.take(&packet), [event(0, 7, What::Unfit { knock: 2, flags, rule })]);
         let wrong = Knock { flags, ..scene.packet(7, "1") };
-        assert_eq!(scene.take(&wrong), []);
+        assert_eq!(scene.take(&wrong), [], "the port just accepted");
     }
     assert_eq!(scene.knocks(7, "2"), [0; 0]);
     let datagram = Knock { flags: TcpFlags::default(), ..scene.packet(7, "3:udp") };
@@ -237,10 +239,12 @@ fn a_port_that_only_another_door_would_take_with_other_flags_is_passed_over() {
         flags: FlagRule { required: TcpFlags::SYN, excluded: TcpFlags::default() },
         ..door("b", "9,8")
     };
+    let rule = syn_only.flags;
     let mut scene = Scene::new(vec![door("a", "1,2"), syn_only]);
     scene.knock(7, "1");
-    let packet = Knock { flags: TcpFlags::ACK, ..scene.packet(7, "9") };
-    assert_eq!(scene.take(&packet), []);
+    let flags = TcpFlags::ACK;
+    let packet = Knock { flags, ..scene.packet(7, "9") };
+    assert_eq!(scene.take(&packet), [event(1, 7, What::Unfit { knock: 1, flags, rule })]);
     assert_eq!(scene.knocks(7, "2"), [0]);
 }
 
@@ -257,6 +261,123 @@ fn only_packets_to_our_addresses_or_the_target_count() {
     assert_eq!(events(&mut scene, "203.0.113.9", false), [0]);
     assert_eq!(events(&mut scene, "198.51.100.1", true), [1]);
     assert_eq!(events(&mut scene, "198.51.100.2", false), [0; 0]);
+}
+
+fn syn_only(sequence: &str) -> TrackedDoor {
+    let flags = FlagRule { required: TcpFlags::SYN, excluded: TcpFlags::ACK };
+    TrackedDoor { flags, ..door("a", sequence) }
+}
+
+#[test]
+fn flags_that_do_not_fit_are_told_where_they_would_have_been_a_knock() {
+    let mut scene = Scene::new(vec![syn_only("1,2,3")]);
+    let ack = |scene: &mut Scene, step| {
+        let packet = Knock { flags: TcpFlags::ACK, ..scene.packet(7, step) };
+        scene.take(&packet)
+    };
+    let (flags, rule) = (TcpFlags::ACK, scene.tracker.doors()[0].flags);
+    let told = |knock| [event(0, 7, What::Unfit { knock, flags, rule })];
+    assert_eq!(ack(&mut scene, "1"), told(1));
+    assert_eq!(ack(&mut scene, "2"), []);
+    scene.knocks(7, "1 2");
+    assert_eq!(ack(&mut scene, "3"), told(3));
+    assert_eq!(ack(&mut scene, "2"), []);
+    assert_eq!(ack(&mut scene, "1"), told(1));
+    assert_eq!(scene.knocks(7, "3"), [0]);
+    assert_eq!(ack(&mut scene, "3"), []);
+    assert_eq!(ack(&mut scene, "1"), told(1));
+}
+
+#[test]
+fn a_packet_that_was_a_knock_is_not_told_as_something_else() {
+    let mut scene = Scene::new(vec![syn_only("1,1,2")]);
+    let packets = ["1", "1", "2"].map(|step| scene.packet(7, step));
+    for packet in &packets {
+        scene.take(packet);
+        for seen in &packets[..1] {
+            let unfit = Knock { flags: TcpFlags::ACK, ..*seen };
+            assert_eq!(scene.take(&unfit), []);
+            let mut events = Vec::new();
+            scene.tracker.handle_knock(seen, false, scene.now, &mut events);
+            assert_eq!(events, []);
+        }
+    }
+}
+
+#[test]
+fn another_address_is_told_where_it_would_have_been_a_knock() {
+    let target: Option<IpAddr> = "203.0.113.9".parse().ok();
+    let mut scene = Scene::new(vec![TrackedDoor { target, ..door("a", "1,2") }, door("b", "8,2")]);
+    let packet = scene.packet(7, "1");
+    let destination = packet.destination;
+    assert_eq!(scene.take(&packet), [event(0, 7, What::Elsewhere { knock: 1, destination, target })]);
+    assert_eq!(scene.tracker.attempts(), 0);
+    scene.knock(7, "8");
+    let packet = scene.packet(7, "2");
+    let mut events = Vec::new();
+    scene.tracker.handle_knock(&packet, false, scene.now, &mut events);
+    assert_eq!(events, [event(1, 7, What::Elsewhere { knock: 2, destination, target: None })]);
+    assert_eq!(scene.knocks(7, "2"), [1]);
+}
+
+fn for_some(name: &str, sequence: &str, networks: &[&str]) -> TrackedDoor {
+    let allow_from = networks.iter().map(|network| network.parse().unwrap()).collect();
+    TrackedDoor { allow_from, ..door(name, sequence) }
+}
+
+#[test]
+fn only_who_is_allowed_makes_an_attempt() {
+    let networks = ["192.0.2.8/29", "2001:db8::/32"];
+    let mut scene = Scene::new(vec![for_some("a", "1,2", &networks), door("b", "3,4")]);
+    assert_eq!(scene.knock(7, "1"), [event(0, 7, What::NotAllowed)]);
+    assert_eq!(scene.knock(7, "2"), []);
+    assert_eq!(scene.tracker.attempts(), 0);
+    assert_eq!(scene.knocks(8, "1 2"), [0]);
+    scene.knock(7, "3");
+    assert_eq!(scene.knock(7, "2"), [], "no port of a door for this source, so no wrong port");
+    assert_eq!(scene.knocks(7, "4"), [1]);
+    let v6 = Knock { source: "2001:db8::7".parse().unwrap(), ..scene.packet(7, "1") };
+    assert_eq!(scene.take(&v6)[0].what, What::Stage(1));
+}
+
+#[test]
+fn an_attempt_of_who_is_no_longer_allowed_ends() {
+    let mut scene = Scene::new(vec![door("a", "1,2")]);
+    scene.knock(7, "1");
+    scene.knock(8, "1");
+    scene.tracker = scene.tracker.reconfigured(vec![for_some("a", "1,2", &["192.0.2.8"])], MAX_ATTEMPTS);
+    assert_eq!(scene.tracker.attempts(), 1);
+    assert_eq!(scene.knocks(7, "2"), [0; 0]);
+    assert_eq!(scene.knocks(8, "2"), [0]);
+}
+
+#[test]
+fn lists_what_is_under_way_and_what_cools_down() {
+    let cooling = TrackedDoor { cooldown: Duration::from_secs(60), ..door("cooling", "8,9") };
+    let mut scene = Scene::new(vec![door("a", "1,2,3"), cooling, door("short", "4")]);
+    scene.knock(7, "1");
+    scene.wait(1000);
+    scene.knock(7, "2");
+    scene.knocks(8, "8 9 4");
+    let mut list: Vec<_> = scene.tracker.list().collect();
+    list.sort_by_key(|attempt| attempt.door);
+    let at = Timestamp::from_millis;
+    let view = |door, from, stage, of, since, until, state| AttemptView {
+        door,
+        source: source(from),
+        stage,
+        of,
+        since: at(since),
+        until: at(until),
+        state,
+    };
+    let expected = [
+        view(0, 7, 2, 3, 1000, 6000, AttemptState::UnderWay),
+        view(1, 8, 2, 2, 2000, 62_000, AttemptState::CoolingDown),
+    ];
+    assert_eq!(list, expected, "the complete one is left out");
+    scene.wait(60_000);
+    assert_eq!(scene.tracker.list().count(), 0);
 }
 
 #[test]
@@ -372,6 +493,18 @@ fn a_full_tracker_of_advanced_attempts_takes_nobody() {
     assert_eq!(scene.knocks(0, "3"), [0]);
 }
 
+/// The events that are about more than a packet that was passed over.
+fn decisions(events: Vec<Event>) -> Vec<Event> {
+    let told_only = |what| matches!(what, What::Unfit { .. } | What::Elsewhere { .. } | What::NotAllowed);
+    events.into_iter().filter(|event| !told_only(event.what)).collect()
+}
+
+fn listed(tracker: &Tracker) -> Vec<AttemptView> {
+    let mut list: Vec<_> = tracker.list().collect();
+    list.sort_by_key(|attempt| (attempt.source, attempt.door));
+    list
+}
+
 /// The rules again, as slowly and plainly as they can be written: a list, and no store.
 #[derive(Default)]
 struct Model {
@@ -439,6 +572,31 @@ proptest! {
         scene.wait(130_000);
         prop_assert_eq!(scene.tracker.attempts(), 0);
         prop_assert_eq!(scene.tracker.next_deadline(), None);
+    }
+
+    /// What is only told changes nothing, costs no room and is told once for a packet and door.
+    #[test]
+    fn what_is_passed_over_changes_nothing(
+        packets in proptest::collection::vec((0_u32..3, 1_u16..5, 0_u64..2000, 0_u8..4), 0..80),
+    ) {
+        let doors = || vec![syn_only("1,2,3"), for_some("b", "2,1,2,4", &["192.0.2.0/31"]), syn_only("1")];
+        let (mut scene, mut quiet) = (Scene::new(doors()), Scene::new(doors()));
+        for (from, port, pause, kind) in packets {
+            let (told, expected) = (scene.wait(pause), quiet.wait(pause));
+            prop_assert_eq!(told, expected);
+            let knock = scene.packet(from, &port.to_string());
+            let mut events = Vec::new();
+            if kind > 0 {
+                prop_assert_eq!(decisions(scene.take(&knock)), decisions(quiet.take(&knock)));
+            } else {
+                scene.tracker.handle_knock(&knock, false, scene.now, &mut events);
+                let doors: HashSet<_> = events.iter().map(|event| event.door).collect();
+                prop_assert_eq!(doors.len(), events.len());
+                prop_assert_eq!(decisions(events), []);
+            }
+            prop_assert_eq!(listed(&scene.tracker), listed(&quiet.tracker));
+            prop_assert_eq!(scene.tracker.attempts(), quiet.tracker.attempts());
+        }
     }
 
     /// However little room there is, nothing but room is lost.
