@@ -11,10 +11,15 @@
 //! made-up time.
 
 pub mod config;
+pub mod control;
 pub mod doorkeeper;
+pub mod history;
+pub mod journal;
 pub mod knock;
+pub mod network;
 pub mod one_time;
 pub mod packet;
 pub mod sequence;
 pub mod time;
 pub mod tracker;
+pub mod way_in;
