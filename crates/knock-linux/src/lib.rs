@@ -7,6 +7,8 @@ pub mod clock;
 pub mod filter;
 pub mod links;
 pub mod namespace;
+pub mod netlink;
 pub mod process;
 pub mod raw;
 mod socket;
+pub mod time_sync;

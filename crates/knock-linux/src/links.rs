@@ -6,10 +6,9 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use netlink_sys::protocols::NETLINK_ROUTE;
-use netlink_sys::{Socket, SocketAddr};
+use crate::netlink::{Messages, Netlink, attributes, behind, ip, text, u16_at, u32_at};
 
 /// An interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub enum Routes {
 
 /// Hears of changes of links.
 pub struct Links {
-    changes: Socket,
+    changes: Netlink,
 }
 
 impl Links {
@@ -54,12 +53,11 @@ impl Links {
     pub fn open(routes: Routes) -> io::Result<Self> {
         const LINKS: [u32; 3] = [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
         const ROUTES: [u32; 2] = [libc::RTNLGRP_IPV4_ROUTE, libc::RTNLGRP_IPV6_ROUTE];
-        let mut changes = Socket::new(NETLINK_ROUTE)?;
-        changes.bind_auto()?;
-        changes.set_non_blocking(true)?;
+        let mut changes = Netlink::open(libc::NETLINK_ROUTE)?;
+        changes.set_non_blocking()?;
         let of_routes = ROUTES.into_iter().filter(|_| routes == Routes::Followed);
         for group in LINKS.into_iter().chain(of_routes) {
-            changes.add_membership(group)?;
+            changes.join(group)?;
         }
         Ok(Self { changes })
     }
@@ -67,9 +65,9 @@ impl Links {
     /// Whether something has changed since the last call. What changed is for [`read`] to say: word of it may get
     /// lost, the state does not.
     pub fn changed(&self) -> bool {
-        let mut changed = false;
+        let (mut changed, mut buffer) = (false, Vec::new());
         loop {
-            match self.changes.recv(&mut Vec::with_capacity(RECEIVE_BUFFER), 0) {
+            match self.changes.receive(&mut buffer) {
                 Ok(_) => changed = true,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return changed,
                 // So much has happened that the kernel could not tell it all.
@@ -82,27 +80,16 @@ impl Links {
 
 impl AsFd for Links {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // netlink-sys implements `AsRawFd` alone; the borrow lives no longer than the socket.
-        borrowed(&self.changes)
+        self.changes.as_fd()
     }
 }
-
-#[allow(unsafe_code, reason = "netlink-sys hands out raw descriptors only")]
-fn borrowed(socket: &Socket) -> BorrowedFd<'_> {
-    // SAFETY: the descriptor is open as long as `socket` lives, and the result borrows it.
-    unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) }
-}
-
-const RECEIVE_BUFFER: usize = 64 * 1024;
 
 /// The links as they are, in the order of their indexes.
 ///
 /// # Errors
 /// Where rtnetlink cannot be asked.
 pub fn read(routes: Routes) -> io::Result<Vec<Link>> {
-    let mut socket = Socket::new(NETLINK_ROUTE)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
+    let socket = Netlink::open(libc::NETLINK_ROUTE)?;
     let mut links = Vec::new();
     dump(&socket, libc::RTM_GETLINK, |message| links.extend(link(message)))?;
     dump(&socket, libc::RTM_GETADDR, |message| {
@@ -130,39 +117,15 @@ fn edit(links: &mut [Link], index: u32, change: impl FnOnce(&mut Link)) {
 }
 
 /// Asks for all objects of a kind and hands over each message's body.
-fn dump(socket: &Socket, request: u16, mut each: impl FnMut(&[u8])) -> io::Result<()> {
-    const HEADER: usize = 16;
-    let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
-    // A header (length, type, flags, sequence number, port) and a body of zeros, which asks for all families.
-    let mut message = [0_u8; 2 * HEADER];
-    message[..4].copy_from_slice(&(2 * HEADER as u32).to_ne_bytes());
-    message[4..6].copy_from_slice(&request.to_ne_bytes());
-    message[6..8].copy_from_slice(&flags.to_ne_bytes());
-    socket.send(&message, 0)?;
-    loop {
-        let mut buffer = Vec::with_capacity(RECEIVE_BUFFER);
-        socket.recv(&mut buffer, 0)?;
-        let mut rest = buffer.as_slice();
-        while let Some((kind, body, behind)) = next_message(rest) {
-            match i32::from(kind) {
-                libc::NLMSG_DONE => return Ok(()),
-                libc::NLMSG_ERROR => return Err(kernel_error(body)),
-                _ => each(body),
-            }
-            rest = behind;
-        }
+fn dump(socket: &Netlink, request: u16, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    // A body of zeros asks for all families.
+    let mut message = Messages::new();
+    message.add((request, libc::NLM_F_DUMP, 0), &[0; 16], |_| {});
+    match socket.dump(&message, |message| each(message.body)) {
+        // Word of the change is on its way.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        done => done,
     }
-}
-
-fn next_message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
-    let length = u32_at(bytes, 0)? as usize;
-    let kind = u16_at(bytes, 4)?;
-    let body = bytes.get(16..length)?;
-    Some((kind, body, bytes.get(aligned(length)..).unwrap_or_default()))
-}
-
-fn kernel_error(body: &[u8]) -> io::Error {
-    io::Error::from_raw_os_error(u32_at(body, 0).map_or(0, |code| (code as i32).saturating_neg()))
 }
 
 /// An `ifinfomsg` and its attributes.
@@ -234,43 +197,9 @@ fn next_hops(mut bytes: &[u8]) -> Vec<u32> {
     let mut interfaces = Vec::new();
     while let (Some(length), Some(index)) = (u16_at(bytes, 0), u32_at(bytes, 4)) {
         interfaces.push(index);
-        bytes = bytes.get(aligned(usize::from(length).max(8))..).unwrap_or_default();
+        bytes = behind(bytes, usize::from(length).max(8));
     }
     interfaces
-}
-
-/// The attributes (type, value) of an `rtattr` list, up to the first that does not fit.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    const TYPE: u16 = 0x3fff;
-    std::iter::from_fn(move || {
-        let length = usize::from(u16_at(bytes, 0)?);
-        let kind = u16_at(bytes, 2)? & TYPE;
-        let value = bytes.get(4..length)?;
-        bytes = bytes.get(aligned(length)..).unwrap_or_default();
-        Some((kind, value))
-    })
-}
-
-fn ip(bytes: &[u8]) -> Option<IpAddr> {
-    let v4 = || <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok();
-    <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok().or_else(v4)
-}
-
-fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
-}
-
-fn aligned(length: usize) -> usize {
-    length.next_multiple_of(4)
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
 #[cfg(test)]
@@ -286,13 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_that_do_not_fit_end_the_list() {
-        let good = [8, 0, 3, 0, b'l', b'o', 0, 0];
-        let found: Vec<_> = attributes(&good).collect();
-        assert_eq!(found, [(3, &b"lo\0\0"[..])]);
-        for lying in [[9, 0, 3, 0], [3, 0, 3, 0], [0, 0, 0, 0]] {
-            assert_eq!(attributes(&lying).count(), 0, "{lying:?}");
-        }
-        assert_eq!(next_hops(&[0; 16]).len(), 2, "a length of zero does not stand still");
+    fn a_next_hop_without_a_length_does_not_stand_still() {
+        assert_eq!(next_hops(&[0; 16]).len(), 2);
     }
 }
