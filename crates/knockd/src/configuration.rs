@@ -5,10 +5,14 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use knock_core::config::{self, Config, Diagnostic, Door, Interfaces, SequenceSource, Severity, Source};
+use knock_core::config::{
+    self, AcceptRule, Config, Diagnostic, Door, Interfaces, SequenceSource, Severity, Source,
+};
+use knock_core::control::socket_path;
 use knock_core::sequence::Sequence;
 
 use crate::cli::Arguments;
+use crate::native;
 use crate::one_time::{OneTimeFile, Unmarked};
 
 /// The largest file that is read, in bytes.
@@ -16,12 +20,23 @@ const MAX_FILE: u64 = 16 << 20;
 
 const DEFAULT_PID_FILE: &str = "/var/run/knockd.pid";
 
+const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/knockd";
+
 /// What the daemon goes by.
 pub(crate) struct Settings {
     pub(crate) interfaces: Interfaces,
     pub(crate) log_file: Option<PathBuf>,
     pub(crate) pid_file: PathBuf,
     pub(crate) use_syslog: bool,
+    pub(crate) guard: bool,
+    pub(crate) mark: u32,
+    pub(crate) accept_rule: AcceptRule,
+    pub(crate) state_directory: PathBuf,
+    /// The configuration names it: it has to work.
+    pub(crate) state_directory_is_named: bool,
+    pub(crate) control_socket: PathBuf,
+    /// Likewise.
+    pub(crate) control_socket_is_named: bool,
     pub(crate) doors: Vec<ReadyDoor>,
 }
 
@@ -38,6 +53,8 @@ pub(crate) type Remark = (Rc<Source>, Diagnostic);
 
 /// What came out of reading the files.
 pub(crate) struct Loaded {
+    /// What stood in the configuration file.
+    pub(crate) bytes: Vec<u8>,
     /// Absent where something is wrong.
     pub(crate) settings: Option<Settings>,
     pub(crate) config: Option<Config>,
@@ -71,7 +88,12 @@ pub(crate) fn load(arguments: &Arguments, base: &Path, occasion: Occasion<'_>) -
     let bytes = bytes.map_err(|error| {
         format!("{name}: {}; expected a configuration file (-c names another one)", reason(&error))
     })?;
-    let parsed = config::parse(&name, &bytes);
+    Ok(interpret(arguments, base, bytes, unmarked))
+}
+
+/// Makes of a configuration file's bytes what they say, with the files that they name.
+pub(crate) fn interpret(arguments: &Arguments, base: &Path, bytes: Vec<u8>, unmarked: &Unmarked) -> Loaded {
+    let parsed = config::parse(&arguments.config.display().to_string(), &bytes);
     let source = Rc::new(parsed.source);
     let with_source = |diagnostic| (source.clone(), diagnostic);
     let mut remarks: Vec<Remark> = parsed.diagnostics.into_iter().map(with_source).collect();
@@ -80,7 +102,7 @@ pub(crate) fn load(arguments: &Arguments, base: &Path, occasion: Occasion<'_>) -
         let failed = remarks.iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error);
         (!failed).then(|| settings(arguments, config.options, doors, base))
     });
-    Ok(Loaded { settings, config: parsed.config, source, remarks })
+    Loaded { bytes, settings, config: parsed.config, source, remarks }
 }
 
 /// A regular file's content; from anything else one might wait for ever.
@@ -123,7 +145,32 @@ fn settings(arguments: &Arguments, options: config::Options, doors: Vec<ReadyDoo
             .or(arguments.pidfile.as_ref())
             .map_or_else(|| DEFAULT_PID_FILE.into(), absolute),
         use_syslog: options.use_syslog,
+        guard: options.guard,
+        mark: options.mark,
+        accept_rule: options.accept_rule,
+        state_directory_is_named: options.state_directory.is_some(),
+        state_directory: options.state_directory.as_ref().map_or_else(state_directory, absolute),
+        control_socket_is_named: options.control_socket.is_some(),
+        control_socket: socket_path(
+            options.control_socket.as_ref().map(absolute).as_deref(),
+            std::env::var_os("RUNTIME_DIRECTORY").as_deref(),
+        ),
         doors,
+    }
+}
+
+/// Where grants are written down when nothing says otherwise: in the directory that the service manager made
+/// (systemd.exec(5)), or in the usual one.
+fn state_directory() -> PathBuf {
+    let named = std::env::var_os("STATE_DIRECTORY");
+    let first = named.as_ref().and_then(|names| std::env::split_paths(names).next());
+    first.filter(|path| path.is_absolute()).unwrap_or_else(|| DEFAULT_STATE_DIRECTORY.into())
+}
+
+impl Settings {
+    /// What native doors have in common.
+    pub(crate) const fn native(&self) -> native::Settings {
+        native::Settings { mark: self.mark, guard: self.guard, accept_rule: self.accept_rule }
     }
 }
 

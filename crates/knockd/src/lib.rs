@@ -1,21 +1,25 @@
 //! The port-knock daemon.
 //!
 //! ```text
-//! capture ─► reading (decode, tracker) ─► openings ─► acting (doorkeeper) ─► commands
-//!                                                          └─► one-time files
+//! capture ─► reading (decode, tracker) ─► openings ─► acting (doorkeeper) ─► native, commands
+//!                                                          └─► journal, one-time files
 //! ```
 //!
 //! The reading half meets strangers' bytes. The acting half believes it nothing but "this door, this address", and
 //! checks both. They share nothing; what passes between them are reports one way and sequences the other.
 
 mod acting;
+mod audit;
 mod check;
 mod cli;
 mod commands;
 mod configuration;
+mod control;
 mod daemon;
+mod journal;
 mod log;
 mod lookup;
+mod native;
 mod one_time;
 mod pid_file;
 mod reading;

@@ -10,7 +10,7 @@ use knock_core::knock::{Knock, TcpFlags};
 use knock_core::packet::{Frame, decode};
 use knock_core::sequence::{Sequence, Step};
 use knock_core::time::Timestamp;
-use knock_core::tracker::{DoorIndex, Event, MAX_ATTEMPTS, TrackedDoor, Tracker};
+use knock_core::tracker::{AttemptView, DoorIndex, Event, MAX_ATTEMPTS, TrackedDoor, Tracker};
 use knock_linux::capture::{Capture, Packet};
 use knock_linux::filter::Wanted;
 
@@ -90,6 +90,16 @@ impl Reading {
 
     pub(crate) fn watched(&self) -> &Watched {
         &self.watched
+    }
+
+    /// A door, as it is knocked at.
+    pub(crate) fn door(&self, door: DoorIndex) -> Option<&TrackedDoor> {
+        self.tracker.doors().get(door as usize)
+    }
+
+    /// The attempts under way.
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = AttemptView> {
+        self.tracker.list()
     }
 
     /// Listens anew, after the socket failed.

@@ -11,32 +11,40 @@ use knock_linux::links::{self, Link, Links, Routes};
 #[derive(Default)]
 pub(crate) struct Watched {
     wanted: Interfaces,
+    /// Names of interfaces that are listened on for a while, beside those.
+    guests: BTreeSet<String>,
     by_index: BTreeMap<u32, Link>,
     /// All addresses that can be knocked at without a `Target`.
     addresses: HashSet<IpAddr>,
 }
 
 impl Watched {
-    fn new(wanted: Interfaces, links: &[Link]) -> Self {
-        let is_wanted = |link: &&Link| wanted.matches(&link.name, link.default_route);
+    fn new(wanted: Interfaces, guests: BTreeSet<String>, links: &[Link]) -> Self {
+        let is_wanted =
+            |link: &&Link| wanted.matches(&link.name, link.default_route) || guests.contains(&link.name);
         let by_index: BTreeMap<_, _> =
             links.iter().filter(is_wanted).map(|link| (link.index, link.clone())).collect();
         let stacked = stacked_on(&by_index, links);
         let counts = |link: &&Link| stacked.contains(&link.index);
         let addresses = links.iter().filter(counts).flat_map(|link| &link.addresses);
         let addresses = addresses.map(|(address, _)| *address).collect();
-        Self { wanted, by_index, addresses }
+        Self { wanted, guests, by_index, addresses }
     }
 
-    /// Looks for the interfaces that are there now.
-    pub(crate) fn find(wanted: Interfaces) -> io::Result<Self> {
+    /// Looks for the interfaces that are there now; `guests` are listened on for a while.
+    pub(crate) fn find(wanted: Interfaces, guests: BTreeSet<String>) -> io::Result<Self> {
         let links = links::read(routes(&wanted))?;
-        Ok(Self::new(wanted, &links))
+        Ok(Self::new(wanted, guests, &links))
     }
 
-    /// The same wish on the interfaces that are there now.
-    pub(crate) fn find_again(&self) -> io::Result<Self> {
-        Self::find(self.wanted.clone())
+    /// The same wish on the interfaces that are there now, with other guests.
+    pub(crate) fn find_again(&self, guests: BTreeSet<String>) -> io::Result<Self> {
+        Self::find(self.wanted.clone(), guests)
+    }
+
+    /// The interfaces that are listened on.
+    pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
+        self.by_index.values()
     }
 
     /// Listens for changes of what [`Watched::find`] would find.
@@ -125,7 +133,8 @@ impl Watched {
     /// What has changed since `before`, for the log.
     pub(crate) fn changes(&self, before: &Self) -> Vec<String> {
         let mut told = Vec::new();
-        for link in before.by_index.values().filter(|link| !self.by_index.contains_key(&link.index)) {
+        let gone = before.by_index.values().filter(|link| !self.by_index.contains_key(&link.index));
+        for link in gone.filter(|link| !before.guests.contains(&link.name)) {
             told.push(format!("{}: the interface is gone, waiting for it", link.name));
         }
         for (index, link) in &self.by_index {
@@ -184,7 +193,7 @@ mod tests {
     }
 
     fn watch(wanted: &str, links: &[Link]) -> Watched {
-        Watched::new(Interfaces::parse(wanted).unwrap(), links)
+        Watched::new(Interfaces::parse(wanted).unwrap(), BTreeSet::new(), links)
     }
 
     fn at(address: &str) -> IpAddr {

@@ -29,7 +29,7 @@ const CONFIG: &str = "knockd.conf";
 const LOG: &str = "knockd.log";
 
 /// How a daemon is to be started. Made by [`Daemon::of`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DaemonBuilder {
     program: PathBuf,
     config: String,
@@ -82,9 +82,14 @@ impl DaemonBuilder {
     /// What spawning says.
     pub fn spawn(self, host: &Host) -> io::Result<Daemon> {
         let directory = TempDir::new()?;
-        let mut command = self.command(&directory);
-        let config = directory.write(CONFIG, fill_in(&self.config, directory.path()))?;
-        command.arg("-v").arg("-c").arg(config);
+        directory.write(CONFIG, fill_in(&self.config, directory.path()))?;
+        let (process, lines) = self.spawn_in(host, &directory)?;
+        Ok(Daemon { builder: self, process, lines, directory })
+    }
+
+    fn spawn_in(&self, host: &Host, directory: &TempDir) -> io::Result<(Process, Lines)> {
+        let mut command = self.command(directory);
+        command.arg("-v").arg("-c").arg(directory.path().join(CONFIG));
         command.args(self.arguments.iter().map(|argument| fill_in_argument(argument, directory.path())));
         let mut process = host.spawn(&mut command)?;
         let lines = Lines::default();
@@ -94,12 +99,15 @@ impl DaemonBuilder {
         if let Some(stderr) = process.child().stderr.take() {
             lines.collect(Stream::Err, stderr);
         }
-        Ok(Daemon { process, lines, directory })
+        Ok((process, lines))
     }
 
     fn command(&self, directory: &TempDir) -> Command {
         let mut command = Command::new(&self.program);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // As a service manager would: what one daemon leaves behind must not be another's.
+        command.env("STATE_DIRECTORY", directory.path().join("state"));
+        command.env("RUNTIME_DIRECTORY", directory.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.env("LAB_DIR", directory.path());
         command
@@ -109,6 +117,7 @@ impl DaemonBuilder {
 /// A running daemon, with its own directory and all that it wrote. Ended on drop, its directory removed.
 #[derive(Debug)]
 pub struct Daemon {
+    builder: DaemonBuilder,
     process: Process,
     lines: Lines,
     // Last: the directory goes after the process.
@@ -124,6 +133,25 @@ impl Daemon {
             arguments: Vec::new(),
             environment: Vec::new(),
         }
+    }
+
+    /// Starts it again in its directory, after it has ended; its lines begin anew.
+    ///
+    /// # Errors
+    /// As [`DaemonBuilder::start`].
+    pub fn start_again(&mut self, host: &Host) -> io::Result<()> {
+        (self.process, self.lines) = self.builder.spawn_in(host, &self.directory)?;
+        self.wait_ready()
+    }
+
+    /// Kills it (`SIGKILL`) and waits until it is dead.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.signal(Signal::KILL)?;
+        self.wait_exit(START)?;
+        Ok(())
     }
 
     /// Its process id.

@@ -1,24 +1,32 @@
-//! The daemon itself: start, event loop, reload and end.
+//! The daemon itself: start, event loop and end.
 
+mod answers;
+mod reload;
+mod reports;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use knock_core::config::{Interfaces, Severity};
+use knock_core::config::Interfaces;
 use knock_core::time::Timestamp;
-use knock_core::tracker::{Event, What};
 use knock_linux::clock::{self, Alarm};
 use knock_linux::links::Links;
 use knock_linux::process::into_background;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::acting::{Acting, NextSequences};
+use crate::acting::Acting;
+use crate::audit::Audit;
 use crate::check;
 use crate::cli::Arguments;
 use crate::configuration::{self, Loaded, Occasion, Settings};
+use crate::control::{ConnectionId, ControlSocket};
 use crate::log::{self, Log};
+use crate::native::Native;
 use crate::pid_file::PidFile;
 use crate::reading::Reading;
 use crate::signals::{Request, Signals};
@@ -26,10 +34,11 @@ use crate::watched::Watched;
 
 /// How long the end waits for stop commands.
 const PATIENCE_AT_END: Duration = Duration::from_secs(10);
+/// How long the start waits for the place of a daemon that has just died, and how often it looks.
+const PATIENCE_AT_START: Duration = Duration::from_millis(500);
+const PACE_AT_START: Duration = Duration::from_millis(5);
 /// The exit status after an error.
 const FAILURE: u8 = 1;
-/// How long after it was told that attempts are dropped it is not told again.
-const QUIET: Duration = Duration::from_secs(60);
 /// How long changes of links are let gather before they are looked at.
 const LINKS_SETTLE: Duration = Duration::from_millis(200);
 /// How long after a failure the links are looked at again.
@@ -50,13 +59,24 @@ struct Daemon<'a> {
     arguments: &'a Arguments,
     /// Where relative names of files begin, also after the daemon has gone to `/`.
     base: PathBuf,
-    log: Log,
+    /// The configuration file's content that is in force.
+    in_force: Vec<u8>,
+    started: Timestamp,
+    audit: Audit,
     links: Links,
     links_due: Option<Timestamp>,
     reading: Reading,
     acting: Acting,
     signals: Signals,
     alarm: Alarm,
+    control: Option<ControlSocket>,
+    socket_path: PathBuf,
+    /// Interfaces that are listened on for the sake of a connection to the control socket.
+    guests: BTreeMap<ConnectionId, String>,
+    /// The configuration waits to be confirmed.
+    unconfirmed: Option<reload::Unconfirmed>,
+    /// How many attempts were dropped for lack of room.
+    crowded: u64,
     /// Until then nothing more is said of attempts that are dropped.
     quiet_until: Timestamp,
     /// Where the daemon is to end: with this status, and at the latest then.
@@ -68,7 +88,7 @@ impl<'a> Daemon<'a> {
     fn start(arguments: &'a Arguments) -> Result<Self, String> {
         let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let loaded = configuration::load(arguments, &base, Occasion::Start)?;
-        let Loaded { settings: Some(settings), remarks, .. } = loaded else {
+        let Loaded { settings: Some(mut settings), remarks, bytes: in_force, .. } = loaded else {
             check::print_all(&loaded);
             return Err(format!("{} cannot be used", loaded.source.name()));
         };
@@ -77,24 +97,36 @@ impl<'a> Daemon<'a> {
         let mut log = Log::new(arguments.verbose, arguments.debug, arguments.lookup);
         log.open(&settings);
         let signals = Signals::receive().map_err(say("signals"))?;
-        let (watched, links) = find(settings.interfaces.clone()).map_err(say("rtnetlink"))?;
+        let (watched, links) =
+            find(settings.interfaces.clone(), BTreeSet::new()).map_err(say("rtnetlink"))?;
         let reading = Reading::new(&settings.doors, watched, arguments.only_ip_v4).map_err(cannot_listen)?;
         for (source, remark) in &remarks {
             log.record(&source.line(remark));
         }
         let pid_file = arguments.daemon.then(|| write_pid_file(&settings, &mut log)).flatten();
-        let acting = Acting::new(settings.doors, &mut log);
+        let mut audit = Audit::new(log);
+        let control = open_control(&settings, &mut audit);
+        let started = clock::now();
+        let doors = std::mem::take(&mut settings.doors);
+        let acting = Acting::start(doors, &settings, started, &mut audit)?;
         let alarm = Alarm::new().map_err(say("timerfd"))?;
         let mut daemon = Self {
             arguments,
             base,
-            log,
+            in_force,
+            started,
+            audit,
             links,
             links_due: None,
             reading,
             acting,
             signals,
             alarm,
+            control,
+            socket_path: settings.control_socket,
+            guests: BTreeMap::new(),
+            unconfirmed: None,
+            crowded: 0,
             quiet_until: Timestamp::ZERO,
             ending: None,
             pid_file,
@@ -102,15 +134,15 @@ impl<'a> Daemon<'a> {
         daemon.announce();
         if let Some(background) = background {
             background.ready().map_err(say("going to the background"))?;
-            daemon.log.foreground = false;
+            daemon.audit.log.foreground = false;
         }
         Ok(daemon)
     }
 
     fn announce(&mut self) {
         let names = self.reading.watched().names();
-        self.log.print(&format!("listening on {names}..."));
-        self.log.record(&format!("starting up, listening on {names}"));
+        self.audit.log.print(&format!("listening on {names}..."));
+        self.audit.log.record(&format!("starting up, listening on {names}"));
         self.tell_troubles();
     }
 
@@ -118,7 +150,7 @@ impl<'a> Daemon<'a> {
     fn tell_troubles(&mut self) {
         let no_door = (!self.acting.has_doors()).then(|| "no door is configured".to_owned());
         for trouble in self.reading.watched().troubles().into_iter().chain(no_door) {
-            self.log.complain(&format!("warning: {trouble}"));
+            self.audit.complain(&format!("warning: {trouble}"));
         }
     }
 
@@ -143,7 +175,7 @@ impl<'a> Daemon<'a> {
         let ready = self.wait().map_err(say("poll"))?;
         let now = clock::now();
         if ready.output {
-            self.acting.runner.collect(&mut self.log);
+            self.acting.runner.collect(&mut self.audit.log);
         }
         if ready.signals {
             self.handle_signals(now);
@@ -157,7 +189,11 @@ impl<'a> Daemon<'a> {
         if ready.packets {
             self.receive(now)?;
         }
+        if ready.firewall {
+            self.acting.look_at_firewall(now, &mut self.audit);
+        }
         self.handle_timers(now);
+        self.serve(now);
         Ok(())
     }
 
@@ -166,7 +202,7 @@ impl<'a> Daemon<'a> {
         let now = clock::now();
         match self.ending {
             None => {
-                self.log.complain(&format!("error: {error}"));
+                self.audit.complain(&format!("error: {error}"));
                 self.end(FAILURE, now);
             }
             Some((status, _)) => self.ending = Some((status, now)),
@@ -175,9 +211,9 @@ impl<'a> Daemon<'a> {
 
     fn end(&mut self, status: u8, now: Timestamp) {
         self.ending = Some((status, now + PATIENCE_AT_END));
-        self.log.print("waiting for child processes...");
+        self.audit.log.print("waiting for child processes...");
         self.reading.stop();
-        self.acting.shut_down(now, &mut self.log);
+        self.acting.shut_down(now, &mut self.audit);
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {
@@ -185,7 +221,9 @@ impl<'a> Daemon<'a> {
             self.reading.next_deadline(),
             self.acting.next_deadline(),
             self.links_due,
-            self.log.lookup().and_then(|lookup| lookup.next_deadline()),
+            self.control.as_ref().and_then(ControlSocket::next_deadline),
+            self.unconfirmed.as_ref().map(|unconfirmed| unconfirmed.until),
+            self.audit.log.lookup().and_then(|lookup| lookup.next_deadline()),
             self.ending.map(|(_, latest)| latest),
         ];
         deadlines.into_iter().flatten().min()
@@ -197,7 +235,12 @@ impl<'a> Daemon<'a> {
         let fixed = [self.reading.as_fd(), self.alarm.as_fd(), self.links.as_fd(), self.signals.as_fd()];
         let mut fds: Vec<PollFd<'_>> = fixed.map(readable).into();
         // Its lines are looked after at each turn.
-        fds.extend(self.log.lookup().and_then(|lookup| lookup.bell()).map(readable));
+        fds.extend(self.audit.log.lookup().and_then(|lookup| lookup.bell()).map(readable));
+        let control = self.control.iter().flat_map(ControlSocket::fds);
+        // It is looked after at each turn, too.
+        fds.extend(control.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+        let firewall = fds.len();
+        fds.extend(self.acting.native.iter().flat_map(Native::fds).map(readable));
         let outputs = fds.len();
         fds.extend(self.acting.runner.pipes().map(readable));
         match poll(&mut fds, None) {
@@ -211,6 +254,7 @@ impl<'a> Daemon<'a> {
             alarm: at(1),
             links: at(2),
             signals: at(3),
+            firewall: fds.get(firewall..outputs).is_some_and(|fds| fds.iter().any(is_ready)),
             output: fds.get(outputs..).is_some_and(|fds| fds.iter().any(is_ready)),
         })
     }
@@ -221,12 +265,12 @@ impl<'a> Daemon<'a> {
         for knock in knocks {
             let mut reports = Vec::new();
             self.reading.follow(&knock, now, &mut reports);
-            self.log.debug(|| knock.to_string());
+            self.audit.log.debug(|| knock.to_string());
             // One by one: an opening may change what is to be knocked next.
             self.handle(reports, now);
         }
         outcome.or_else(|error| {
-            self.log.complain(&format!("error: listening failed, trying anew: {error}"));
+            self.audit.complain(&format!("error: listening failed, trying anew: {error}"));
             self.reading.reopen().map_err(cannot_listen)
         })
     }
@@ -235,8 +279,9 @@ impl<'a> Daemon<'a> {
         let mut reports = Vec::new();
         self.reading.handle_timer(now, &mut reports);
         self.handle(reports, now);
-        self.acting.handle_timer(now, &mut self.log);
-        self.log.release();
+        self.acting.handle_timer(now, &mut self.audit);
+        self.audit.log.release();
+        self.handle_confirmation(now);
         if self.links_due.is_some_and(|due| due <= now) {
             self.links_due = None;
             if let Err(error) = self.follow_links() {
@@ -245,56 +290,19 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    fn handle(&mut self, reports: Vec<Event>, now: Timestamp) {
-        for report in reports {
-            self.tell(&report);
-            if report.what == What::Crowded && self.quiet_until <= now {
-                self.quiet_until = now + QUIET;
-                self.log.complain("warning: so many attempts are under way that others are dropped");
-            }
-            let Event { door, source, what: What::Opening } = report else { continue };
-            if let Some(NextSequences(next)) = self.acting.open(door, source, now, &mut self.log)
-                && let Err(error) = self.reading.set_sequences(door, next)
-            {
-                self.look_again(&error, now);
-            }
-        }
-    }
-
     /// Something about the interfaces or the filter failed: it is tried anew.
     fn look_again(&mut self, error: &io::Error, now: Timestamp) {
-        self.log.complain(&format!("warning: the packet filter may be out of date, trying anew: {error}"));
+        self.audit.complain(&format!("warning: the packet filter may be out of date, trying anew: {error}"));
         self.links_due = Some(now + LINKS_RETRY);
-    }
-
-    fn tell(&mut self, report: &Event) {
-        let Event { door, source, what } = *report;
-        let door = self.acting.name(door);
-        match what {
-            What::Stage(stage) => self.log.say_of(source, &format!("{door}: Stage {stage}")),
-            What::Opening => self.log.say_of(source, &format!("{door}: OPEN SESAME")),
-            What::TimedOut(stage) => {
-                self.log.say_of(source, &format!("{door}: sequence timeout (stage {stage})"));
-            }
-            What::Spoiled { stage, hit, .. } => {
-                self.log.debug(|| format!("{source}: {door}: {hit} is wrong behind stage {stage}"));
-            }
-            What::CoolingDown => {
-                self.log.debug(|| format!("{source}: {door}: passed over, cooling down"));
-            }
-            What::Crowded => {
-                self.log.debug(|| format!("{source}: {door}: dropped, too many attempts"));
-            }
-        }
     }
 
     /// Looks at the interfaces as they are now.
     fn follow_links(&mut self) -> io::Result<()> {
         let before = self.reading.watched();
-        let now = before.find_again()?;
+        let now = before.find_again(self.guests.values().cloned().collect())?;
         let changes = now.changes(before);
         for change in &changes {
-            self.log.complain(change);
+            self.audit.complain(change);
         }
         self.reading.watch(now)
     }
@@ -302,8 +310,8 @@ impl<'a> Daemon<'a> {
     fn handle_signals(&mut self, now: Timestamp) {
         for request in self.signals.pending() {
             match (request, self.ending) {
-                (Request::Reap, _) => self.acting.reap(now, &mut self.log),
-                (Request::Reload, None) => self.reload(),
+                (Request::Reap, _) => self.acting.reap(now, &mut self.audit),
+                (Request::Reload, None) => drop(self.reload(now)),
                 (Request::Reload, Some(_)) => {}
                 (Request::End(status), None) => self.end(status, now),
                 (Request::End(status), Some(_)) => self.ending = Some((status, now)),
@@ -311,63 +319,44 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// Reads the configuration anew. Where it cannot be used, all stays as it is.
-    fn reload(&mut self) {
-        let name = self.arguments.config.display().to_string();
-        self.log.say(&format!("re-reading config file: {name}"));
-        let unmarked = self.acting.unmarked();
-        let occasion = Occasion::Reload { unmarked: &unmarked };
-        let loaded = match configuration::load(self.arguments, &self.base, occasion) {
-            Ok(loaded) => loaded,
-            Err(error) => return self.keep(&[format!("error: {error}")]),
-        };
-        let lines = |severity| {
-            let remarks = loaded.remarks.iter().filter(move |(_, remark)| remark.severity == severity);
-            remarks.map(|(source, remark)| source.line(remark)).collect::<Vec<_>>()
-        };
-        let Some(settings) = loaded.settings else { return self.keep(&lines(Severity::Error)) };
-        let warnings = lines(Severity::Warning);
-        if let Err(error) = self.apply(settings) {
-            return self.keep(&[format!("error: {error}")]);
+    /// Looks after whoever uses the control socket.
+    fn serve(&mut self, now: Timestamp) {
+        let Some(control) = &mut self.control else { return };
+        let requests = control.turn(now);
+        for connection in control.gone() {
+            self.guests.remove(&connection);
+            // The interface is likely to go with it.
+            self.links_due.get_or_insert(now + LINKS_SETTLE);
         }
-        for warning in warnings {
-            self.log.record(&warning);
+        for (connection, request) in requests {
+            let answer = self.answer(connection, request, now);
+            if let Some(control) = &mut self.control {
+                control.answer(connection, &answer, now);
+            }
         }
-        self.tell_troubles();
-    }
-
-    fn keep(&mut self, errors: &[String]) {
-        for error in errors {
-            self.log.complain(error);
+        let events = self.audit.take_events();
+        let Some(control) = &mut self.control else { return };
+        for event in &events {
+            control.publish(event, now);
         }
-        self.log.complain("the new configuration cannot be used: the old one stays in force");
-    }
-
-    fn apply(&mut self, settings: Settings) -> io::Result<()> {
-        let (watched, links) = find(settings.interfaces.clone())?;
-        // Both halves or none: they call the doors by their numbers.
-        self.reading.reconfigure(&settings.doors, watched)?;
-        self.links = links;
-        self.log.reopen(&settings);
-        self.acting.reconfigure(settings.doors, &mut self.log);
-        Ok(())
+        self.audit.watched = control.is_watched();
     }
 
     fn finish(&mut self) {
-        self.acting.runner.collect(&mut self.log);
-        self.acting.tell_owed(&mut self.log);
-        self.log.print("closing...");
-        self.log.record("shutting down");
-        self.log.release_all();
+        self.acting.runner.collect(&mut self.audit.log);
+        self.acting.tell_owed(&mut self.audit);
+        self.audit.log.print("closing...");
+        self.audit.log.record("shutting down");
+        self.audit.log.release_all();
         self.pid_file = None;
     }
 }
 
 /// The interfaces as they are, and word of what happens to them from now on.
-fn find(wanted: Interfaces) -> io::Result<(Watched, Links)> {
+fn find(wanted: Interfaces, guests: BTreeSet<String>) -> io::Result<(Watched, Links)> {
     // In this order: what changes in between is heard of.
     let links = Watched::follow(&wanted)?;
-    Ok((Watched::find(wanted)?, links))
+    Ok((Watched::find(wanted, guests)?, links))
 }
 
 /// What there is to do.
@@ -376,6 +365,7 @@ struct Ready {
     alarm: bool,
     links: bool,
     signals: bool,
+    firewall: bool,
     output: bool,
 }
 
@@ -399,4 +389,35 @@ fn cannot_listen(error: io::Error) -> String {
 
 fn say(what: &str) -> impl Fn(io::Error) -> String + '_ {
     move |error| format!("{what}: {error}")
+}
+
+/// Where a daemon was killed while it started a command, its socket listens until that runs.
+fn take_control_socket(path: &Path) -> io::Result<ControlSocket> {
+    let deadline = Instant::now() + PATIENCE_AT_START;
+    loop {
+        match ControlSocket::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(PACE_AT_START);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The control socket. Without it the daemon does its work, too.
+fn open_control(settings: &Settings, audit: &mut Audit) -> Option<ControlSocket> {
+    match take_control_socket(&settings.control_socket) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            let path = settings.control_socket.display();
+            let message = format!("warning: no control socket at {path}, knockctl cannot be used: {error}");
+            // Who has not asked for it may run several daemons, or one without any right.
+            if settings.control_socket_is_named {
+                audit.complain(&message)
+            } else {
+                audit.log.debug(|| message)
+            }
+            None
+        }
+    }
 }

@@ -1,0 +1,297 @@
+//! What the daemon answers to whoever uses the control socket.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp as WallTime;
+use knock_core::config::Widen;
+use knock_core::config::advice::weakness;
+use knock_core::control::{
+    Accept, AcceptState, Answer, Attempt, AttemptState, Commands, Door, EventKind, Grant, GrantState,
+    Interface, Journal, JournalState, Native, Past, Request, Seconds, Status, TableState,
+};
+use knock_core::doorkeeper::{GrantView, Progress, Why};
+use knock_core::history::explanation;
+use knock_core::network::Network;
+use knock_core::time::Timestamp;
+use knock_core::tracker::{self, DoorIndex};
+use knock_firewall::accept;
+
+use super::Daemon;
+use super::reload::Administrator;
+use crate::acting::ActingDoor;
+use crate::control::ConnectionId;
+
+impl Daemon<'_> {
+    /// Does what is asked, and tells what came of it.
+    pub(super) fn answer(&mut self, connection: ConnectionId, request: Request, now: Timestamp) -> Answer {
+        match request {
+            Request::Status {} => Answer::Status(Box::new(self.status(now))),
+            Request::Doors { secrets } => Answer::Doors { doors: self.doors(secrets) },
+            Request::Grants {} => Answer::Grants { grants: self.grants(now) },
+            Request::Attempts {} => Answer::Attempts { attempts: self.attempts(now) },
+            Request::Watch {} => Answer::Watching {},
+            Request::Explain { address, secrets } => self.explain(address.to_canonical(), secrets, now),
+            Request::Open { door, address, open_for } => {
+                self.open(&door, address.to_canonical(), open_for, now)
+            }
+            Request::Close { door, address } => self.close(door.as_deref(), address, now),
+            Request::Reload { confirm_within, from, port } => {
+                self.reload_as_asked(confirm_within, from, port, now)
+            }
+            Request::Confirm {} => match self.confirm() {
+                true => done("the configuration is confirmed"),
+                false => error("no configuration waits to be confirmed"),
+            },
+            Request::Listen { interface } => self.listen(connection, interface),
+        }
+    }
+
+    fn status(&mut self, now: Timestamp) -> Status {
+        let watched = self.reading.watched();
+        let interfaces = watched.links().map(|link| Interface {
+            name: link.name.clone(),
+            up: link.up,
+            addresses: link.addresses.iter().map(|(address, _)| *address).collect(),
+        });
+        let interfaces = interfaces.collect();
+        let no_door = (!self.acting.has_doors()).then(|| "no door is configured".to_owned());
+        let mut warnings = watched.troubles();
+        warnings.extend(no_door);
+        warnings.extend(self.acting.journal.failure().map(str::to_owned));
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            uptime: Seconds(now.since(self.started)),
+            config: self.base.join(&self.arguments.config).display().to_string(),
+            interfaces,
+            warnings,
+            doors: self.acting.doors().len(),
+            grants: self.acting.doorkeeper().len(),
+            attempts: self.reading.attempts().count(),
+            attempts_dropped: self.crowded,
+            journal: self.journal(),
+            native: self.native(),
+            pending_confirmation: self
+                .unconfirmed
+                .as_ref()
+                .map(|unconfirmed| Seconds(unconfirmed.until.since(now))),
+        }
+    }
+
+    fn journal(&self) -> Journal {
+        let journal = &self.acting.journal;
+        let state = match journal.failure() {
+            Some(_) => JournalState::Failing,
+            None if journal.in_use() => JournalState::InUse,
+            None => JournalState::Off,
+        };
+        Journal {
+            path: journal.path().display().to_string(),
+            state,
+            message: journal.failure().map(str::to_owned),
+        }
+    }
+
+    fn native(&mut self) -> Option<Native> {
+        let native = self.acting.native.as_mut()?;
+        let settings = native.settings();
+        Some(Native {
+            table: if native.is_in_place() { TableState::InPlace } else { TableState::Missing },
+            mark: format!("{:#x}", settings.mark),
+            guard: settings.guard,
+            accept_rule: settings.accept_rule.to_string(),
+            accept_rules: native.places().into_iter().map(place).collect(),
+        })
+    }
+
+    fn doors(&self, secrets: bool) -> Vec<Door> {
+        let open = self.acting.doorkeeper().grants();
+        let doors = self.acting.doors().iter().zip(0..);
+        doors.map(|(acting, index)| self.door(acting, index, &open, secrets)).collect()
+    }
+
+    fn door(&self, acting: &ActingDoor, index: DoorIndex, open: &[GrantView<'_>], secrets: bool) -> Door {
+        let ActingDoor { door, one_time } = acting;
+        let native = door.native.as_ref();
+        let commands = &door.commands;
+        let sequence = self.reading.door(index).and_then(|tracked| tracked.sequence.as_ref());
+        let steps = sequence.map_or(&[][..], |sequence| sequence.steps());
+        let written = Commands {
+            start: commands.start.clone(),
+            stop: commands.stop.clone(),
+            start_6: commands.start_6.clone(),
+            stop_6: commands.stop_6.clone(),
+        };
+        let stops = commands.stop.is_some() || commands.stop_6.is_some();
+        Door {
+            name: door.key.name.clone(),
+            opens: native.map(opens).unwrap_or_default(),
+            open_for: native.and_then(|native| native.open_for).map(Seconds),
+            established: native.map(|native| native.established.to_string()),
+            widen: native
+                .map(|native| native.widen)
+                .filter(|widen| *widen != Widen::default())
+                .map(|widen| widen.to_string()),
+            allow_from: door.allow_from.clone(),
+            closes: door.closes.clone(),
+            runs_commands: commands.start.is_some() || commands.start_6.is_some(),
+            cmd_timeout: (stops && native.is_none()).then_some(Seconds(commands.timeout)),
+            target: door.target,
+            one_time: one_time.is_some(),
+            sequences_left: one_time.as_ref().map(|file| file.sequences().len()),
+            steps: steps.len(),
+            sequence: secrets.then(|| steps.iter().map(ToString::to_string).collect()),
+            commands: (secrets && written != Commands::default()).then_some(written),
+            seq_timeout: Seconds(door.seq_timeout),
+            grants: open.iter().filter(|grant| grant.opening.door == door.key).count(),
+            weak: sequence.and_then(weakness),
+        }
+    }
+
+    fn grants(&self, now: Timestamp) -> Vec<Grant> {
+        let clocks = self.acting.journal.clocks();
+        let grants = self.acting.doorkeeper().grants();
+        let view = |grant: GrantView<'_>| Grant {
+            door: grant.opening.door.name.clone(),
+            network: grant.opening.network,
+            opens: self.opens(&grant),
+            state: match grant.progress {
+                Progress::Opening => GrantState::Opening,
+                Progress::Open => GrantState::Open,
+                Progress::Closing => GrantState::Closing,
+            },
+            since: WallTime::from_millisecond(clocks.wall_at(grant.opened)).unwrap_or_default().to_string(),
+            left: grant.until.map(|until| Seconds(until.since(now))),
+            by_hand: grant.opening.by_hand,
+            earlier_boot: grant.earlier_boot,
+        };
+        grants.into_iter().map(view).collect()
+    }
+
+    fn opens(&self, grant: &GrantView<'_>) -> Vec<String> {
+        let mut doors = self.acting.doors().iter().map(|acting| &acting.door);
+        let native = doors.find(|door| door.key == grant.opening.door).and_then(|door| door.native.as_ref());
+        native.filter(|_| grant.opening.native).map(opens).unwrap_or_default()
+    }
+
+    fn attempts(&self, now: Timestamp) -> Vec<Attempt> {
+        let mut attempts: Vec<_> = self.reading.attempts().collect();
+        attempts.sort_by_key(|attempt| attempt.since);
+        let view = |attempt: tracker::AttemptView| Attempt {
+            door: self.acting.name(attempt.door).to_owned(),
+            source: attempt.source,
+            stage: attempt.stage,
+            of: attempt.of,
+            age: Seconds(now.since(attempt.since)),
+            left: Seconds(attempt.until.since(now)),
+            state: match attempt.state {
+                tracker::AttemptState::UnderWay => AttemptState::UnderWay,
+                tracker::AttemptState::CoolingDown => AttemptState::CoolingDown,
+            },
+        };
+        attempts.into_iter().map(view).collect()
+    }
+
+    fn explain(&self, address: IpAddr, secrets: bool, now: Timestamp) -> Answer {
+        let lines = explanation(self.audit.history(address), now, secrets);
+        let events = self.audit.history(address).map(|entry| Past {
+            age: Seconds(now.since(entry.at)),
+            times: entry.times,
+            door: entry.door.to_string(),
+            event: EventKind::from(&entry.what),
+            message: entry.what.sentence(secrets),
+        });
+        Answer::Explained { address, lines, events: events.collect() }
+    }
+
+    fn open(&mut self, door: &str, address: IpAddr, open_for: Option<Seconds>, now: Timestamp) -> Answer {
+        let time = open_for.map(|Seconds(time)| time);
+        if time.is_some_and(|time| time.is_zero()) {
+            return error("a door cannot be open for no time: more than 0 seconds");
+        }
+        match self.acting.open_by_hand(door, address, time, now, &mut self.audit) {
+            Ok(message) => done(&message),
+            Err(message) => error(&message),
+        }
+    }
+
+    fn close(&mut self, door: Option<&str>, network: Option<Network>, now: Timestamp) -> Answer {
+        if let Some(name) = door
+            && let Err(message) = self.acting.find(name)
+            && !self.acting.doorkeeper().grants().iter().any(|grant| grant.opening.door.name == name)
+        {
+            return error(&message);
+        }
+        let of = door.map_or(String::new(), |door| format!(" of {door}"));
+        let to = network.map_or(String::new(), |network| format!(" for {network}"));
+        match self.acting.close(door, network, &Why::ByHand, now, &mut self.audit) {
+            0 if network.is_some() => error(&format!("nothing{of} is open{to}")),
+            0 => done(&format!("nothing{of} was open")),
+            1 => done(&format!("1 grant{of}{to} ended")),
+            count => done(&format!("{count} grants{of}{to} ended")),
+        }
+    }
+
+    fn reload_as_asked(
+        &mut self,
+        within: Option<Seconds>,
+        from: Option<IpAddr>,
+        port: Option<u16>,
+        now: Timestamp,
+    ) -> Answer {
+        let administrator = from.map(|address| Administrator { address: address.to_canonical(), port });
+        let within = within.map(|Seconds(within)| within);
+        match self.reload_for(administrator, within, now) {
+            Err(errors) => error(&errors.join("\n")),
+            Ok(warnings) => {
+                let message = match within {
+                    None => "the configuration was read anew".into(),
+                    Some(within) => format!(
+                        "the configuration was read anew; the one from before comes back in {} s unless you confirm \
+                         it: knockctl confirm",
+                        Seconds::from(within)
+                    ),
+                };
+                Answer::Done { message, warnings }
+            }
+        }
+    }
+
+    fn listen(&mut self, connection: ConnectionId, interface: String) -> Answer {
+        self.guests.insert(connection, interface.clone());
+        match self.follow_links() {
+            Ok(()) if self.reading.watched().links().any(|link| link.name == interface) => {
+                done(&format!("listening on {interface} too, as long as this connection is open"))
+            }
+            outcome => {
+                self.guests.remove(&connection);
+                error(&match outcome {
+                    Ok(()) => format!("there is no interface {interface}"),
+                    Err(error) => format!("cannot listen on {interface}: {error}"),
+                })
+            }
+        }
+    }
+}
+
+fn opens(native: &knock_core::config::Native) -> Vec<String> {
+    native.ports.iter().map(ToString::to_string).collect()
+}
+
+fn place(place: accept::Place) -> Accept {
+    let accept::Place { place, state, message } = place;
+    let state = match state {
+        accept::State::Present | accept::State::Added => AcceptState::InPlace,
+        accept::State::Missing => AcceptState::Failed,
+        accept::State::NotNeeded => AcceptState::NotNeeded,
+    };
+    Accept { place, state, message }
+}
+
+fn done(message: &str) -> Answer {
+    Answer::Done { message: message.to_owned(), warnings: Vec::new() }
+}
+
+fn error(message: &str) -> Answer {
+    Answer::Error { message: message.to_owned() }
+}

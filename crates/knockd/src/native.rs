@@ -1,0 +1,320 @@
+//! Native doors: what the doorkeeper decides, done by the kernel; and the machine's own firewall around it.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::Duration;
+
+use knock_core::config::{AcceptRule, Door, DoorKey};
+use knock_core::network::Network;
+use knock_core::time::Timestamp;
+use knock_firewall::accept::Place;
+pub(crate) use knock_firewall::{Change, Element};
+use knock_firewall::{Gate, Layout, Monitor, News, Table, Upkeep};
+
+use crate::audit::Audit;
+
+/// How long after the table could not be put in place that is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How much the time that the kernel has left may differ from ours: both are read one after the other.
+const TOLERANCE: Duration = Duration::from_secs(1);
+/// How long the table is left alone after it was put back, at first.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The same, where somebody changes it again and again.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// How often a firewall is looked at whose changes nobody tells.
+const LOOK: Duration = Duration::from_secs(10);
+/// How long the start waits for the machine's own firewall.
+const PATIENCE_AT_START: Duration = Duration::from_secs(5);
+
+/// What native doors have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub(crate) mark: u32,
+    pub(crate) guard: bool,
+    pub(crate) accept_rule: AcceptRule,
+}
+
+/// Whom the kernel is to let in at which door, and until when.
+pub(crate) type Grant<'a> = (&'a DoorKey, Network, Option<Timestamp>);
+
+/// The kernel's table, and who looks after the rest of the firewall.
+pub(crate) struct Native {
+    table: Table,
+    monitor: Monitor,
+    /// Who puts the accept rule into the rest of the firewall, and the mark that it accepts.
+    upkeep: Option<(u32, Upkeep)>,
+    layout: Layout,
+    accept_rule: AcceptRule,
+    /// The table could not be put in place: when to try again.
+    broken: Option<Timestamp>,
+    /// Somebody changed the table: when to look at it.
+    suspect: Option<Timestamp>,
+    /// When it was put back, and how long it is left alone from then on.
+    calm: (Timestamp, Duration),
+    next_look: Option<Timestamp>,
+}
+
+impl Native {
+    /// Nothing is in place yet.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be talked to; in words.
+    pub(crate) fn open() -> Result<Self, String> {
+        let table = Table::open().map_err(|error| cannot_guard(&error))?;
+        let monitor = Monitor::open(table.port()).map_err(|error| cannot_guard(&error))?;
+        Ok(Self {
+            table,
+            monitor,
+            upkeep: None,
+            layout: Layout { gates: Vec::new(), mark: 0, guard: false },
+            accept_rule: AcceptRule::None,
+            broken: None,
+            suspect: None,
+            calm: (Timestamp::ZERO, Duration::ZERO),
+            next_look: None,
+        })
+    }
+
+    /// What it was told last.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings { mark: self.layout.mark, guard: self.layout.guard, accept_rule: self.accept_rule }
+    }
+
+    /// Guards the doors and lets in whom they are open for, in one step.
+    ///
+    /// # Errors
+    /// Where the kernel does not take it; then all stays as it is.
+    pub(crate) fn put(
+        &mut self,
+        settings: &Settings,
+        doors: &[&Door],
+        grants: &[Grant<'_>],
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> Result<(), String> {
+        let gates = doors.iter().filter_map(|door| {
+            let native = door.native.clone()?;
+            Some(Gate { door: door.key.clone(), native, target: door.target })
+        });
+        let layout = Layout { gates: gates.collect(), mark: settings.mark, guard: settings.guard };
+        self.table.replace(&layout, &elements(grants, now)).map_err(|error| cannot_guard(&error))?;
+        self.layout = layout;
+        self.accept_rule = settings.accept_rule;
+        self.broken = None;
+        self.look_after_others(settings, now, audit);
+        Ok(())
+    }
+
+    fn look_after_others(&mut self, settings: &Settings, now: Timestamp, audit: &mut Audit) {
+        if settings.accept_rule == AcceptRule::None {
+            self.upkeep = None;
+            self.next_look = None;
+            return;
+        }
+        match &self.upkeep {
+            Some((mark, upkeep)) if *mark == settings.mark => upkeep.check(),
+            _ => {
+                // The old one ends before the new one begins.
+                self.upkeep = None;
+                match Upkeep::start(settings.mark) {
+                    Ok(upkeep) => {
+                        upkeep.wait_for_first(PATIENCE_AT_START);
+                        self.upkeep = Some((settings.mark, upkeep));
+                    }
+                    Err(error) => {
+                        audit.complain(&format!("warning: nobody looks after the accept rule: {error}"))
+                    }
+                }
+            }
+        }
+        self.hear_news(now, audit);
+    }
+
+    /// Makes changes; a table that is gone is put back with all that belongs into it.
+    ///
+    /// # Errors
+    /// Where the kernel does not make them, none of them; in words.
+    pub(crate) fn make<'a>(
+        &mut self,
+        changes: &[Change<'_>],
+        grants: impl FnOnce() -> Vec<Grant<'a>>,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> Result<(), String> {
+        // The sets of a door that is gone went with it.
+        let is_there = |change: &&Change<'_>| {
+            let (Change::Open(Element { door, .. }) | Change::Close { door, .. }) = change;
+            self.layout.gates.iter().any(|gate| gate.door == **door)
+        };
+        let changes: Vec<_> = changes.iter().filter(is_there).copied().collect();
+        let Err(error) = self.table.apply(&changes) else { return Ok(()) };
+        // What is to be closed must not stay open, whatever is the matter: all that belongs into the table goes there.
+        match self.table.replace(&self.layout, &elements(&grants(), now)) {
+            Ok(()) => {
+                self.broken = None;
+                audit.complain(&format!(
+                    "warning: the table inet knockd was not as it should be, put back: {error}"
+                ));
+                Ok(())
+            }
+            Err(error) => {
+                self.fail(&error.to_string(), now, audit);
+                Err(error.to_string())
+            }
+        }
+    }
+
+    /// Puts back the table.
+    pub(crate) fn put_back(&mut self, grants: &[Grant<'_>], now: Timestamp, audit: &mut Audit) -> bool {
+        match self.table.replace(&self.layout, &elements(grants, now)) {
+            Ok(()) => {
+                self.broken = None;
+                true
+            }
+            Err(error) => {
+                self.fail(&error.to_string(), now, audit);
+                false
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &str, now: Timestamp, audit: &mut Audit) {
+        if self.broken.is_none() {
+            audit.complain(&format!(
+                "error: the table inet knockd cannot be put in place, trying anew: {error}"
+            ));
+        }
+        self.broken = Some(now + RETRY);
+    }
+
+    /// What becomes readable when somebody has changed the firewall, or there is news of it.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [self.monitor.as_fd()].into_iter().chain(self.upkeep.as_ref().map(|(_, upkeep)| upkeep.as_fd()))
+    }
+
+    /// Looks at what somebody else did to the firewall.
+    pub(crate) fn look<'a>(
+        &mut self,
+        grants: impl FnOnce() -> Vec<Grant<'a>>,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) {
+        let changes = self.monitor.changes();
+        if changes.ours {
+            let (since, pause) = self.calm;
+            self.suspect.get_or_insert(now.max(since + pause));
+            self.handle_timer(grants, now, audit);
+        }
+        if (changes.ours || changes.others)
+            && let Some((_, upkeep)) = &self.upkeep
+        {
+            upkeep.check();
+        }
+        self.hear_news(now, audit);
+    }
+
+    fn look_at_table(&mut self, grants: &[Grant<'_>], now: Timestamp, audit: &mut Audit) {
+        self.suspect = None;
+        // Where word was lost, as it is of our own changes when they are many, nobody need have changed anything.
+        if self.is_as_told(grants, now) || !self.put_back(grants, now, audit) {
+            return;
+        }
+        audit.complain("warning: somebody changed the table inet knockd: put back, with all that is open");
+        let (since, pause) = self.calm;
+        // Somebody who does that again and again, such as another knockd, must not keep us busy.
+        let again = now.since(since) < 2 * pause;
+        self.calm = (now, if again { (2 * pause).min(MAX_PAUSE) } else { PAUSE });
+    }
+
+    /// Whether the table is as it should be, with whom it lets in and for how long.
+    fn is_as_told(&mut self, grants: &[Grant<'_>], now: Timestamp) -> bool {
+        let Ok(found) = self.table.elements() else { return false };
+        let mut missing: HashMap<_, _> =
+            grants.iter().map(|(door, network, until)| ((*door, network.address()), *until)).collect();
+        let all_known = found.iter().all(|(door, address, left)| {
+            let until = missing.remove(&(door, *address));
+            until.is_some_and(|until| match (until, left) {
+                (None, None) => true,
+                (Some(until), Some(left)) => until.since(now).abs_diff(*left) <= TOLERANCE,
+                (None, Some(_)) | (Some(_), None) => false,
+            })
+        });
+        // What is due the kernel may have closed already.
+        let rest_is_due = missing.values().all(|until| until.is_some_and(|until| until <= now + TOLERANCE));
+        all_known && rest_is_due && self.is_in_place()
+    }
+
+    fn hear_news(&mut self, now: Timestamp, audit: &mut Audit) {
+        let Some((_, upkeep)) = &self.upkeep else { return };
+        for news in upkeep.news() {
+            match news {
+                News::Added(_) => audit.log.record(&news.to_string()),
+                News::PutBack(_) | News::Failed { .. } | News::Unreadable(_) => {
+                    audit.complain(&news.to_string())
+                }
+            }
+        }
+        self.next_look = upkeep.needs_polling().then_some(now + LOOK);
+    }
+
+    /// The next moment at which [`Native::handle_timer`] has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        [self.broken, self.suspect, self.next_look].into_iter().flatten().min()
+    }
+
+    /// Tries again what failed, and looks at firewalls whose changes nobody tells.
+    pub(crate) fn handle_timer<'a>(
+        &mut self,
+        grants: impl FnOnce() -> Vec<Grant<'a>>,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) {
+        if self.broken.is_some_and(|due| due <= now) {
+            if self.put_back(&grants(), now, audit) {
+                audit.complain("the table inet knockd is in place again");
+            }
+        } else if self.suspect.is_some_and(|due| due <= now) {
+            self.look_at_table(&grants(), now, audit);
+        }
+        if self.next_look.is_some_and(|due| due <= now) {
+            self.next_look = Some(now + LOOK);
+            if let Some((_, upkeep)) = &self.upkeep {
+                upkeep.check();
+            }
+        }
+    }
+
+    /// Whether the table is as it should be.
+    pub(crate) fn is_in_place(&mut self) -> bool {
+        self.table.is_intact().unwrap_or(false)
+    }
+
+    /// What became of the accept rule, by place.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        match &self.upkeep {
+            Some((_, upkeep)) => upkeep.state(),
+            None => knock_firewall::accept::look(self.layout.mark).unwrap_or_default(),
+        }
+    }
+}
+
+/// Removes the table, of which no door is left.
+pub(crate) fn take_away() {
+    // Who may not do that has not made one either.
+    let _ = Table::open().and_then(|mut table| table.remove());
+}
+
+fn elements<'a>(grants: &[Grant<'a>], now: Timestamp) -> Vec<Element<'a>> {
+    let in_force = grants.iter().filter(|(.., until)| until.is_none_or(|until| until > now));
+    in_force
+        .map(|(door, network, until)| Element {
+            door,
+            network: *network,
+            left: until.map(|until| until.since(now)),
+        })
+        .collect()
+}
+
+fn cannot_guard(error: &knock_firewall::Error) -> String {
+    format!("the kernel cannot guard the doors with open = …: {error}")
+}
