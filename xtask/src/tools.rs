@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::cargo::succeed;
 
 /// A program, and its package.
-const TOOLS: [(&str, &str); 12] = [
+const TOOLS: [(&str, &str); 13] = [
     ("knockd", "knockd"),
     ("knock", "knockd"),
     ("iptables", "iptables"),
@@ -22,6 +22,7 @@ const TOOLS: [(&str, &str); 12] = [
     ("tcpdump", "tcpdump"),
     ("unshare", "util-linux"),
     ("ps", "procps"),
+    ("faketime", "faketime"),
 ];
 
 /// What Debian asks before it starts the service of a package that it has just installed.
@@ -32,11 +33,9 @@ pub(crate) fn provide() -> io::Result<()> {
     provide_all(&TOOLS)
 }
 
-/// Makes sure that the demo has what it makes hosts and their firewall with.
+/// Makes sure that the demo has what it makes hosts with.
 pub(crate) fn provide_for_demo() -> io::Result<()> {
-    let hosts = [("ip", "iproute2"), ("unshare", "util-linux")];
-    let firewall = [("nft", "nftables")].into_iter().filter(|_| !lab::has_tool("iptables"));
-    provide_all(&hosts.into_iter().chain(firewall).collect::<Vec<_>>())
+    provide_all(&[("ip", "iproute2"), ("unshare", "util-linux")])
 }
 
 /// Makes sure that there is the C++ compiler that the fuzzing library is built with.
