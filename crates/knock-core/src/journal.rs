@@ -286,7 +286,7 @@ impl Replay {
             return;
         };
         // A clock that is behind what it said before is not the same clock.
-        let same = boot == clocks.boot && written.boot <= clocks.now.as_nanos();
+        let same = !boot.is_empty() && boot == clocks.boot && written.boot <= clocks.now.as_nanos();
         let until = until.map(|until| {
             if same {
                 return Timestamp::from_nanos(until.boot);

@@ -21,5 +21,5 @@ mod upkeep;
 
 pub use error::{Error, Reason};
 pub use monitor::{Changes, Monitor};
-pub use table::{Change, Element, Gate, Layout, TABLE, Table};
+pub use table::{Change, Element, Found, Gate, Layout, TABLE, Table};
 pub use upkeep::{News, Upkeep};

@@ -8,6 +8,9 @@ use knock_linux::netlink::{Message, Netlink, attribute, messages, text};
 use crate::nft::{self, Family, HEADER, attribute as nfta};
 use crate::{Error, TABLE};
 
+/// How much word may wait, in bytes.
+const ROOM: usize = 8 << 20;
+
 /// Hears of changes that others make; the descriptor becomes readable then.
 pub struct Monitor {
     netlink: Netlink,
@@ -19,6 +22,8 @@ pub struct Monitor {
 pub struct Changes {
     /// Somebody else has changed our table, or elements in it.
     pub ours: bool,
+    /// So much has changed, perhaps by ourselves, that the kernel could not tell it all: anything may have happened.
+    pub lost: bool,
     /// Somebody has changed other tables' chains, rules or sets, but not only elements of sets.
     pub others: bool,
 }
@@ -33,21 +38,22 @@ impl Monitor {
         let open = || {
             let mut netlink = Netlink::open(libc::NETLINK_NETFILTER)?;
             netlink.set_non_blocking()?;
+            // Without it word is lost sooner.
+            let _ = netlink.make_room_for_word(ROOM);
             netlink.join(libc::NFNLGRP_NFTABLES as u32)?;
             Ok(Self { netlink, own })
         };
         open().map_err(|error| Error::system("listen for changes of the firewall", error))
     }
 
-    /// What has changed since the last call. What is there now is for others to read: word may get lost, and then
-    /// everything counts as changed.
+    /// What has changed since the last call. What is there now is for others to read: word may get lost.
     pub fn changes(&self) -> Changes {
         let (mut changes, mut buffer) = (Changes::default(), Vec::new());
         loop {
             match self.netlink.receive(&mut buffer) {
                 Ok(datagram) => messages(datagram).for_each(|message| self.note(message, &mut changes)),
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    changes = Changes { ours: true, others: true };
+                    (changes.lost, changes.others) = (true, true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return changes,

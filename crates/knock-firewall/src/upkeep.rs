@@ -97,6 +97,7 @@ impl Upkeep {
             ring,
             standing: Arc::clone(&standing),
             before: HashMap::new(),
+            put_back: HashMap::new(),
             unreadable: None,
         };
         let work = move || worker.work(&poked, &done);
@@ -157,6 +158,8 @@ struct Worker {
     standing: Arc<Mutex<Standing>>,
     /// How it stood with each place that there ever was.
     before: HashMap<String, Place>,
+    /// How often the rule was put back, by place.
+    put_back: HashMap<String, u32>,
     /// What was last said about a firewall that cannot be read.
     unreadable: Option<String>,
 }
@@ -197,10 +200,18 @@ impl Worker {
         for place in &mut places {
             changed |= place.state == State::Added;
             if let Some(news) = self.news_of(place) {
+                if let News::PutBack(name) = &news {
+                    *self.put_back.entry(name.clone()).or_default() += 1;
+                }
                 self.say(news);
             }
             if place.state == State::Added {
                 place.state = State::Present;
+            }
+            if let Some(times) = self.put_back.get(&place.place).filter(|_| place.state == State::Present) {
+                place.message = Some(format!(
+                    "somebody removed it, as a reload of the firewall does; put back, {times} in all"
+                ));
             }
             self.before.insert(place.place.clone(), place.clone());
         }

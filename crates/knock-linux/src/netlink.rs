@@ -68,6 +68,14 @@ impl Netlink {
         self.socket.set_non_blocking(true)
     }
 
+    /// Lets so many bytes wait to be received; with `CAP_NET_ADMIN` beyond the system's limit (`net.core.rmem_max`), too.
+    ///
+    /// # Errors
+    /// `EPERM` without it.
+    pub fn make_room_for_word(&self, bytes: usize) -> io::Result<()> {
+        Ok(sockopt::set_socket_recv_buffer_size_force(self, bytes)?)
+    }
+
     /// Sends messages, as one datagram of any length that memory allows; with `CAP_NET_ADMIN` in the first user
     /// namespace beyond the system's limit (`net.core.wmem_max`), too.
     ///

@@ -26,6 +26,8 @@ use crate::one_time::{OneTimeFile, Unmarked, used_up};
 
 /// How long after the journal could not be opened that is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long after a native door opened its grant is on the disk: a disk that is slow delays nobody's knock.
+const SYNC: Duration = Duration::from_millis(50);
 
 /// Opens and closes.
 pub(crate) struct Acting {
@@ -37,8 +39,14 @@ pub(crate) struct Acting {
     pub(crate) native: Option<Native>,
     /// The journal's disk fails, which was told.
     told_of_disk: bool,
-    /// The journal could not be opened: when to try again.
+    /// The journal could not be opened, or lacks something: when to try again.
     retry: Option<Timestamp>,
+    /// The configuration names a state directory.
+    needs_journal: bool,
+    /// When what was written down has to be on the disk.
+    sync_due: Option<Timestamp>,
+    /// One-time sequences of doors that are gone, that are used up although their files do not say so.
+    used: Unmarked,
 }
 
 /// A door, as this half needs it.
@@ -89,11 +97,19 @@ impl Acting {
             native: None,
             told_of_disk: false,
             retry: None,
+            used: Unmarked::new(),
+            needs_journal: false,
+            sync_due: None,
         };
         acting.take_doors(doors, audit);
         acting.journal.wait_for_lock();
         acting.open_journal(settings.state_directory_is_named, now, audit);
-        acting.guard_own(&settings.native(), now, audit)?;
+        let doors: Vec<_> = acting.doors.iter().map(|acting| acting.door.clone()).collect();
+        if has_native(doors.iter()) {
+            acting.guard(&doors.iter().collect::<Vec<_>>(), &settings.native(), now, audit)?;
+        } else {
+            native::take_away();
+        }
         acting.settle(now, audit);
         Ok(acting)
     }
@@ -112,19 +128,47 @@ impl Acting {
         audit: &mut Audit,
     ) -> Result<(), String> {
         let before = self.native.as_ref().map(Native::settings);
-        let native = settings.native();
         let guarded: Vec<_> = doors.iter().map(|ready| &ready.door).collect();
-        self.guard(&guarded, &native, now, audit)?;
+        let guards = has_native(guarded.iter().copied());
+        if guards {
+            self.guard(&guarded, &settings.native(), now, audit)?;
+        }
         if let Err(error) = heed(&doors) {
-            self.guard_own(&before.unwrap_or(native), now, audit)?;
+            self.guard_as_before(before, now, audit);
             return Err(error.to_string());
         }
+        self.used = self.unmarked();
         self.take_doors(doors, audit);
+        if !guards && self.native.take().is_some() {
+            native::take_away();
+        }
         if self.has_something_to_write_down() && !self.journal.in_use() {
             self.open_journal(settings.state_directory_is_named, now, audit);
+            self.put_back(now, audit);
         }
         self.settle(now, audit);
         Ok(())
+    }
+
+    /// Has the kernel guard the doors that are in force, after others could not come into force.
+    fn guard_as_before(&mut self, before: Option<native::Settings>, now: Timestamp, audit: &mut Audit) {
+        let Some(before) = before else {
+            if self.native.take().is_some() {
+                native::take_away();
+            }
+            return;
+        };
+        let doors: Vec<_> = self.doors.iter().map(|acting| acting.door.clone()).collect();
+        if let Err(error) = self.guard(&doors.iter().collect::<Vec<_>>(), &before, now, audit) {
+            audit.complain(&format!("error: {error}"));
+        }
+    }
+
+    /// Puts the kernel's table as it should be.
+    fn put_back(&mut self, now: Timestamp, audit: &mut Audit) {
+        if let Some(native) = &mut self.native {
+            native.put_back(&grants(&self.doors, &self.doorkeeper), now, audit);
+        }
     }
 
     fn take_doors(&mut self, doors: Vec<ReadyDoor>, audit: &mut Audit) {
@@ -135,19 +179,10 @@ impl Acting {
         self.doors = acting.collect();
     }
 
-    /// Has the kernel guard the doors that are in force.
-    fn guard_own(
-        &mut self,
-        settings: &native::Settings,
-        now: Timestamp,
-        audit: &mut Audit,
-    ) -> Result<(), String> {
-        let doors: Vec<_> = self.doors.iter().map(|acting| acting.door.clone()).collect();
-        self.guard(&doors.iter().collect::<Vec<_>>(), settings, now, audit)
-    }
-
-    /// Puts the kernel's table in place for these doors and the grants of this moment, or takes it away where no door is
-    /// the kernel's.
+    /// Puts the kernel's table in place for these doors and the grants of this moment.
+    ///
+    /// # Errors
+    /// Where the kernel does not take it; then all stays as it is.
     fn guard(
         &mut self,
         doors: &[&Door],
@@ -155,18 +190,13 @@ impl Acting {
         now: Timestamp,
         audit: &mut Audit,
     ) -> Result<(), String> {
-        if doors.iter().any(|door| door.native.is_some()) {
-            let native = match &mut self.native {
-                Some(native) => native,
-                none => none.insert(Native::open()?),
-            };
-            let grants = Admission::of(doors.iter().copied()).grants(&self.doorkeeper);
+        let grants = Admission::of(doors.iter().copied()).grants(&self.doorkeeper);
+        if let Some(native) = &mut self.native {
             return native.put(settings, doors, &grants, now, audit);
         }
-        // Without a journal it may be the table of another daemon.
-        if self.native.take().is_some() || self.journal.in_use() {
-            native::take_away();
-        }
+        let mut native = Native::open()?;
+        native.put(settings, doors, &grants, now, audit)?;
+        self.native = Some(native);
         Ok(())
     }
 
@@ -190,9 +220,10 @@ impl Acting {
         &self.doorkeeper
     }
 
-    /// One-time sequences that are used up although their files do not say so.
+    /// One-time sequences that are used up although their files do not say so, also of doors that are gone: they may
+    /// come again.
     pub(crate) fn unmarked(&self) -> Unmarked {
-        let mut unmarked = Unmarked::new();
+        let mut unmarked = self.used.clone();
         for file in self.doors.iter().filter_map(|door| door.one_time.as_ref()) {
             unmarked.entry(file.path().to_owned()).or_default().extend(file.unmarked().iter().cloned());
         }
@@ -221,7 +252,7 @@ impl Acting {
         let opening = Opening::of(door, address);
         let closes = door.closes.as_ref().map(|closes| (closes.clone(), door.key.name.clone()));
         if let Some((closes, by)) = closes {
-            self.close(Some(&closes), Some(Network::host(address)), &Why::Knocked(by), now, audit);
+            self.close_for(&closes, address, &Why::Knocked(by), now, audit);
         }
         if let Some(opening) = opening {
             self.open_as(opening, now, audit);
@@ -261,6 +292,10 @@ impl Acting {
         if openings.is_empty() {
             return Err(format!("the door \"{name}\" opens nothing for {address}"));
         }
+        let lasts = openings.iter().any(|opening| opening.native || opening.stop.is_some());
+        if time.is_some() && !lasts {
+            return Err(format!("the door \"{name}\" has nothing that closes it: leave out the time"));
+        }
         for opening in openings {
             let time = time.or(opening.time);
             self.open_as(Opening { time, by_hand: true, ..opening }, now, audit);
@@ -269,11 +304,13 @@ impl Acting {
         match last.map(|last| &last.what) {
             Some(Recorded::Refused(reason)) => Err(format!("{name} was not opened for {address}: {reason}")),
             Some(what) => Ok(format!("{name}: {address}: {}", what.sentence(false))),
-            None => Ok(format!("{name}: {address}: its command was started")),
+            None => Ok(format!("{name}: {address}: its commands are under way")),
         }
     }
 
     fn open_as(&mut self, opening: Opening, now: Timestamp, audit: &mut Audit) {
+        // What stands in the journal has to be known first: this may be open already.
+        self.try_again(now, audit);
         let mut actions = Vec::new();
         self.doorkeeper.handle_opening(opening, now, &mut actions);
         self.act(actions, now, audit);
@@ -291,18 +328,32 @@ impl Acting {
         let mut actions = Vec::new();
         let ended = self.doorkeeper.handle_close(door, network, why, now, &mut actions);
         self.act(actions, now, audit);
+        self.sync(audit);
         ended
+    }
+
+    /// Closes the doors of this name for whoever knocks from an address.
+    fn close_for(&mut self, name: &str, address: IpAddr, why: &Why, now: Timestamp, audit: &mut Audit) {
+        let mut actions = Vec::new();
+        for door in self.doors.iter().map(|acting| &acting.door).filter(|door| door.key.name == name) {
+            self.doorkeeper.handle_close_for(&door.key, address, why, now, &mut actions);
+        }
+        self.act(actions, now, audit);
+        self.sync(audit);
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         let native = self.native.as_ref().and_then(Native::next_deadline);
-        [self.doorkeeper.next_deadline(), native, self.retry].into_iter().flatten().min()
+        [self.doorkeeper.next_deadline(), native, self.retry, self.sync_due].into_iter().flatten().min()
     }
 
     /// Closes what is due, and looks after the kernel's table and the journal.
     pub(crate) fn handle_timer(&mut self, now: Timestamp, audit: &mut Audit) {
         if self.retry.is_some_and(|due| due <= now) {
             self.try_again(now, audit);
+        }
+        if self.sync_due.is_some_and(|due| due <= now) {
+            self.sync(audit);
         }
         let mut actions = Vec::new();
         self.doorkeeper.handle_timer(now, &mut actions);
@@ -356,26 +407,13 @@ impl Acting {
 
     /// Opens the journal and goes on with what stands in it.
     fn open_journal(&mut self, is_named: bool, now: Timestamp, audit: &mut Audit) {
+        self.needs_journal = is_named;
         if !self.has_something_to_write_down() && !self.journal.path().exists() {
             return self.journal.switch_off();
         }
         match self.journal.open() {
             Ok(replay) => self.take_over(replay, now, audit),
-            Err(error) => {
-                let has_native = self.doors.iter().any(|acting| acting.door.native.is_some());
-                if is_named || has_native {
-                    audit.complain(&format!("warning: {error}: no door opens before it can be"));
-                    self.told_of_disk = true;
-                    self.retry = Some(now + RETRY);
-                    return;
-                }
-                self.journal.switch_off();
-                if self.has_something_to_write_down() {
-                    audit.complain(&format!(
-                        "warning: {error}: if the daemon is killed, what is open stays open"
-                    ));
-                }
-            }
+            Err(error) => self.go_without(&error, now, audit),
         }
     }
 
@@ -407,20 +445,31 @@ impl Acting {
             self.doorkeeper.handle_doubt(now, &mut actions);
             self.act(actions, now, audit);
         }
-        self.write_anew(audit);
+        self.write_anew(now, audit);
         let open = self.doorkeeper.len();
         if open > 0 {
-            audit.log.record(&format!("{open} doors are still open from before"));
+            audit.log.record(&format!("still open from before: {open}"));
         }
     }
 
-    fn write_anew(&mut self, audit: &mut Audit) {
+    fn write_anew(&mut self, now: Timestamp, audit: &mut Audit) {
         match self.journal.rewrite(self.doorkeeper.entries()) {
             Ok(()) => self.tell_that_it_is_written(audit),
-            Err(error) => {
-                audit.complain(&format!("warning: {error}: no door opens before it can be"));
-                self.told_of_disk = true;
-            }
+            Err(error) => self.go_without(&error, now, audit),
+        }
+    }
+
+    /// The journal cannot be kept: nothing opens until it can, or nothing is written down where nobody asked for that.
+    fn go_without(&mut self, error: &str, now: Timestamp, audit: &mut Audit) {
+        if self.needs_journal || has_native(self.doors.iter().map(|acting| &acting.door)) {
+            audit.complain(&format!("warning: {error}: no door opens before it can be"));
+            self.told_of_disk = true;
+            self.retry = Some(now + RETRY);
+            return;
+        }
+        self.journal.switch_off();
+        if self.has_something_to_write_down() {
+            audit.complain(&format!("warning: {error}: if the daemon is killed, what is open stays open"));
         }
     }
 
@@ -440,8 +489,16 @@ impl Acting {
             }
             actions.extend(self.make(std::mem::take(&mut moves), now, audit));
         }
-        // What the kernel did cannot be waited for by the disk: here nobody waits any more.
+        if self.journal.is_unsynced() {
+            self.sync_due.get_or_insert(now + SYNC);
+        }
+    }
+
+    /// Waits until all that was written down is on the disk.
+    pub(crate) fn sync(&mut self, audit: &mut Audit) {
+        self.sync_due = None;
         if let Err(error) = self.journal.sync() {
+            self.told_of_disk = true;
             audit.complain(&format!("warning: {error}"));
         }
     }
@@ -457,11 +514,11 @@ impl Acting {
         let mut more = Vec::new();
         match action {
             Action::Record(grant, entry) => {
-                let written = self.record(entry, now, audit);
+                let written = self.record(entry, audit);
                 self.doorkeeper.handle_recorded(grant, written, now, &mut more);
             }
-            Action::Amend(entry) => self.note(&Record::Grant(entry), audit),
-            Action::Forget(door, network) => self.note(&Record::End(door, network), audit),
+            Action::Amend(entry) => self.note(&Record::Grant(entry), now, audit),
+            Action::Forget(door, network) => self.note(&Record::End(door, network), now, audit),
             Action::Open { grant, door, source, network, until, extended } => {
                 moves.push(Move::Open { grant, door, source, network, until, extended });
             }
@@ -502,8 +559,7 @@ impl Acting {
     }
 
     /// Writes a grant down before it opens.
-    fn record(&mut self, entry: Entry, now: Timestamp, audit: &mut Audit) -> bool {
-        self.try_again(now, audit);
+    fn record(&mut self, entry: Entry, audit: &mut Audit) -> bool {
         // What a command did may be on the disk, and outlast the machine's fall; what the kernel did does not.
         let durable = entry.stop.is_some();
         let written = self.journal.record(&Record::Grant(entry), durable, self.doorkeeper.entries());
@@ -532,7 +588,7 @@ impl Acting {
     fn try_again(&mut self, now: Timestamp, audit: &mut Audit) {
         self.retry = None;
         if self.journal.failure().is_none() {
-            return;
+            return self.mend(now, audit);
         }
         let Ok(replay) = self.journal.open() else {
             self.retry = Some(now + RETRY);
@@ -540,18 +596,25 @@ impl Acting {
         };
         self.take_over(replay, now, audit);
         self.settle(now, audit);
-        if let Some(native) = &mut self.native {
-            native.put_back(&grants(&self.doors, &self.doorkeeper), now, audit);
+        self.put_back(now, audit);
+    }
+
+    /// Writes the journal anew, where something could not be written down.
+    fn mend(&mut self, now: Timestamp, audit: &mut Audit) {
+        match self.journal.mend(self.doorkeeper.entries()) {
+            Ok(()) => self.tell_that_it_is_written(audit),
+            Err(_) => self.retry = Some(now + RETRY),
         }
     }
 
     /// Writes down what has happened anyway.
-    fn note(&mut self, record: &Record, audit: &mut Audit) {
+    fn note(&mut self, record: &Record, now: Timestamp, audit: &mut Audit) {
         if self.journal.failure().is_some() {
             return;
         }
         if let Err(error) = self.journal.record_end(record, self.doorkeeper.entries()) {
             self.told_of_disk = true;
+            self.retry = Some(now + RETRY);
             audit.complain(&format!("warning: {error}"));
         }
     }
@@ -573,7 +636,7 @@ impl Acting {
                 Err(error) => {
                     let line = format!("{door}: not opened: {error}");
                     audit.tell(source, &door.name, Recorded::Refused(error.clone()), now, Some(&line));
-                    self.doorkeeper.handle_failed(grant, &mut more);
+                    self.doorkeeper.handle_failed(grant, now, &mut more);
                 }
             }
         }
@@ -640,6 +703,11 @@ pub(crate) fn ports(native: &NativeDoor) -> String {
     ports.join(", ")
 }
 
+/// Whether some door is the kernel's.
+fn has_native<'a>(mut doors: impl Iterator<Item = &'a Door>) -> bool {
+    doors.any(|door| door.native.is_some())
+}
+
 /// Whom the doors of a configuration let in by the kernel.
 struct Admission<'a>(HashMap<&'a DoorKey, Widen>);
 
@@ -677,7 +745,9 @@ fn tell_closing(
         Why::TimeOver => "its time is over".to_owned(),
         Why::Knocked(name) => format!("by knocking at {name}"),
         Why::ByHand => "by an administrator".into(),
-        Why::DoorGone => "the configuration no longer has this door".into(),
+        Why::DoorGone => "the configuration no longer has this door, or has it for other networks".into(),
+        Why::DoorChanged => "the configuration has another kind of door now".into(),
+        Why::KernelRefused => "the kernel did not take it".into(),
         Why::Shutdown => "the daemon ends".into(),
         Why::Unsure => "the journal cannot be relied on".into(),
     };

@@ -88,17 +88,24 @@ pub(crate) fn load(arguments: &Arguments, base: &Path, occasion: Occasion<'_>) -
     let bytes = bytes.map_err(|error| {
         format!("{name}: {}; expected a configuration file (-c names another one)", reason(&error))
     })?;
-    Ok(interpret(arguments, base, bytes, unmarked))
+    Ok(interpret(arguments, base, bytes, unmarked, Severity::Error))
 }
 
-/// Makes of a configuration file's bytes what they say, with the files that they name.
-pub(crate) fn interpret(arguments: &Arguments, base: &Path, bytes: Vec<u8>, unmarked: &Unmarked) -> Loaded {
+/// Makes of a configuration file's bytes what they say, with the files that they name; `missing` is how bad it is when
+/// one of those cannot be read.
+pub(crate) fn interpret(
+    arguments: &Arguments,
+    base: &Path,
+    bytes: Vec<u8>,
+    unmarked: &Unmarked,
+    missing: Severity,
+) -> Loaded {
     let parsed = config::parse(&arguments.config.display().to_string(), &bytes);
     let source = Rc::new(parsed.source);
     let with_source = |diagnostic| (source.clone(), diagnostic);
     let mut remarks: Vec<Remark> = parsed.diagnostics.into_iter().map(with_source).collect();
     let settings = parsed.config.clone().and_then(|config| {
-        let doors = ready_doors(config.doors, &source, base, unmarked, &mut remarks);
+        let doors = ready_doors(config.doors, &source, base, (unmarked, missing), &mut remarks);
         let failed = remarks.iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error);
         (!failed).then(|| settings(arguments, config.options, doors, base))
     });
@@ -178,7 +185,7 @@ fn ready_doors(
     doors: Vec<Door>,
     source: &Rc<Source>,
     base: &Path,
-    unmarked: &Unmarked,
+    (unmarked, missing): (&Unmarked, Severity),
     remarks: &mut Vec<Remark>,
 ) -> Vec<ReadyDoor> {
     let ready = doors.into_iter().map(|door| match &door.sequence {
@@ -193,7 +200,7 @@ fn ready_doors(
                 let found = format!("{}: {}", file.path().display(), reason(&error));
                 let expected = "a file of sequences that can be read";
                 let diagnostic = Diagnostic::error(door.sequence_span.clone(), found, expected);
-                vec![(source.clone(), diagnostic)]
+                vec![(source.clone(), Diagnostic { severity: missing, ..diagnostic })]
             });
             remarks.extend(loaded);
             ReadyDoor { sequences: file.sequences(), one_time: Some(file), door }

@@ -27,6 +27,8 @@ const SMALL: u64 = 128 * 1024;
 /// How long the lock is waited for, and how often it is tried in that time.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PACE: Duration = Duration::from_millis(5);
+/// How long after it could not be written anew that is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
 /// The largest journal that is read, in bytes.
 const MAX_FILE: u64 = 1 << 30;
 
@@ -56,8 +58,10 @@ struct Book {
     fresh: u64,
     /// Something was written that is not known to be on the disk.
     unsynced: bool,
-    /// It lacks the end of some grant: it must be written anew before anything else.
+    /// It is not what it should be: it must be written anew before anything else.
     lacking: bool,
+    /// When that was tried last, in vain.
+    tried: Option<Instant>,
 }
 
 impl Journal {
@@ -133,7 +137,10 @@ impl Journal {
     }
 
     fn read(&self) -> io::Result<(Book, Replay)> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        if !self.directory.is_dir() {
+            fs::create_dir_all(self.directory.parent().unwrap_or(&self.directory))?;
+            DirBuilder::new().mode(0o700).create(&self.directory)?;
+        }
         let directory = File::open(&self.directory)?;
         flock(&directory, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             io::Error::other(
@@ -152,15 +159,23 @@ impl Journal {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
         file.read_exact_at(&mut bytes, 0)?;
         let replay = replay(&bytes, &self.clocks());
-        let book =
-            Book { file, _directory: directory, length, fresh: length, unsynced: false, lacking: true };
+        let whole = !bytes.is_empty() && replay.torn.is_none() && replay.fault.is_none();
+        let book = Book {
+            file,
+            _directory: directory,
+            length,
+            fresh: length,
+            unsynced: false,
+            lacking: !whole,
+            tried: None,
+        };
         Ok((book, replay))
     }
 
-    /// Keeps the file as it is under another name, for somebody to look at; tells the name.
+    /// Keeps the file as it is under another name, for somebody to look at; tells the name. It has to be written anew.
     pub(crate) fn set_aside(&self) -> io::Result<PathBuf> {
         let aside = self.directory.join(ASIDE);
-        fs::copy(self.path(), &aside)?;
+        fs::rename(self.path(), &aside)?;
         Ok(aside)
     }
 
@@ -182,15 +197,29 @@ impl Journal {
             State::InUse(book) => book,
         };
         let too_long = book.length > SMALL.max(4 * book.fresh);
-        if book.lacking || too_long {
-            // Where there is no room for another file, the old one will do, if it lacks nothing.
-            match book.rewrite(&self.directory, entries, &clocks) {
-                Err(error) if book.lacking => return Err(cannot_write(&path, &error)),
-                _ => {}
-            }
+        if book.lacking {
+            book.mend(&self.directory, entries, &clocks).map_err(|error| cannot_write(&path, &error))?;
+        } else if too_long && book.rewrite(&self.directory, entries, &clocks).is_err() {
+            // The old file will do, for as long again.
+            book.fresh = book.length;
         }
-        book.append(record, &clocks).map_err(|error| cannot_write(&path, &error))?;
-        if durable { self.sync() } else { Ok(()) }
+        let before = book.length;
+        let written = book.append(record, &clocks).and_then(|()| if durable { book.sync() } else { Ok(()) });
+        written.map_err(|error| {
+            book.take_back(before);
+            cannot_write(&path, &error)
+        })
+    }
+
+    /// Writes it anew where it lacks something.
+    ///
+    /// # Errors
+    /// Where that is not possible; in words.
+    pub(crate) fn mend(&mut self, entries: impl Iterator<Item = Entry>) -> Result<(), String> {
+        match &self.state {
+            State::InUse(book) if book.lacking => self.rewrite(entries),
+            _ => Ok(()),
+        }
     }
 
     /// Writes down that a grant has ended. Where that is not possible, what the file says is made void: another daemon
@@ -213,7 +242,7 @@ impl Journal {
     /// Writes the journal anew, with these grants and nothing else.
     ///
     /// # Errors
-    /// Where that is not possible; in words.
+    /// Where that is not possible and the journal is not good as it is; in words.
     pub(crate) fn rewrite(&mut self, entries: impl Iterator<Item = Entry>) -> Result<(), String> {
         let clocks = self.clocks();
         let path = self.path();
@@ -221,9 +250,15 @@ impl Journal {
             State::Off => Ok(()),
             State::Failing(reason) => Err(reason.clone()),
             State::InUse(book) => {
-                book.rewrite(&self.directory, entries, &clocks).map_err(|error| cannot_write(&path, &error))
+                let written = book.rewrite(&self.directory, entries, &clocks);
+                written.or_else(|error| if book.lacking { Err(cannot_write(&path, &error)) } else { Ok(()) })
             }
         }
+    }
+
+    /// Whether something was written that is not known to be on the disk.
+    pub(crate) const fn is_unsynced(&self) -> bool {
+        matches!(&self.state, State::InUse(book) if book.unsynced)
     }
 
     /// Waits until all that was written is on the disk.
@@ -233,10 +268,7 @@ impl Journal {
     pub(crate) fn sync(&mut self) -> Result<(), String> {
         let path = self.path();
         let State::InUse(book) = &mut self.state else { return Ok(()) };
-        if std::mem::take(&mut book.unsynced) {
-            book.file.sync_data().map_err(|error| cannot_write(&path, &error))?;
-        }
-        Ok(())
+        book.sync().map_err(|error| cannot_write(&path, &error))
     }
 }
 
@@ -244,16 +276,39 @@ impl Book {
     fn append(&mut self, record: &Record, clocks: &Clocks) -> io::Result<()> {
         let mut line = Vec::new();
         encode(record, clocks, &mut line);
-        if let Err(error) = self.file.write_all_at(&line, self.length) {
-            // Half a line must not stand between whole ones.
-            if self.file.set_len(self.length).is_err() {
-                self.lacking = true;
-            }
-            return Err(error);
-        }
+        self.file.write_all_at(&line, self.length)?;
         self.length += line.len() as u64;
         self.unsynced = true;
         Ok(())
+    }
+
+    /// Cuts off what was written behind `length`: half a line must not stand between whole ones, and what was told not to
+    /// be written must not be read.
+    fn take_back(&mut self, length: u64) {
+        self.length = length;
+        self.lacking |= self.file.set_len(length).is_err();
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.unsynced) {
+            return Ok(());
+        }
+        // After an error nobody knows what is on the disk, and the next attempt would not tell.
+        self.file.sync_data().inspect_err(|_| self.lacking = true)
+    }
+
+    /// Writes it anew, unless that was tried just now.
+    fn mend(
+        &mut self,
+        directory: &Path,
+        entries: impl Iterator<Item = Entry>,
+        clocks: &Clocks,
+    ) -> io::Result<()> {
+        if self.tried.is_some_and(|tried| tried.elapsed() < PAUSE) {
+            return Err(io::Error::other("it has to be written anew, which has failed"));
+        }
+        self.tried = Some(Instant::now());
+        self.rewrite(directory, entries, clocks)
     }
 
     fn rewrite(
@@ -267,22 +322,16 @@ impl Book {
             encode(&Record::Grant(entry), clocks, &mut bytes);
         }
         let new = directory.join(NEW);
-        let file = open(&new, true)?;
-        let length = bytes.len() as u64;
-        file.write_all_at(&bytes, 0)?;
+        // Half a file must not take the last room.
+        let written = write_new(&new, &bytes, directory).inspect_err(|_| drop(fs::remove_file(&new)));
+        self.file = written?;
         // Not every file system can; then a full disk is noticed when it is full.
-        let reserve = |file: &File| fallocate(file, FallocateFlags::KEEP_SIZE, 0, length + RESERVE);
-        let reserved = reserve(&file);
-        file.sync_all()?;
-        fs::rename(&new, directory.join(NAME))?;
-        self._directory.sync_all()?;
-        self.file = file;
-        if reserved.is_err() {
-            // The room may be that of the old file, which is gone now.
-            let _ = reserve(&self.file);
-        }
+        let length = bytes.len() as u64;
+        let _ = fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, length + RESERVE);
         (self.length, self.fresh) = (length, length);
-        (self.unsynced, self.lacking) = (false, false);
+        (self.unsynced, self.lacking, self.tried) = (false, false, None);
+        // Not every file system can do that, either.
+        let _ = self._directory.sync_all();
         Ok(())
     }
 
@@ -291,6 +340,15 @@ impl Book {
         self.lacking = true;
         let _ = self.file.write_all_at(b"#", 0).and_then(|()| self.file.sync_data());
     }
+}
+
+/// Puts a new file in place of the old one.
+fn write_new(new: &Path, bytes: &[u8], directory: &Path) -> io::Result<File> {
+    let file = open(new, true)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_all()?;
+    fs::rename(new, directory.join(NAME))?;
+    Ok(file)
 }
 
 fn open(path: &Path, anew: bool) -> io::Result<File> {

@@ -21,6 +21,7 @@ mod log;
 mod lookup;
 mod native;
 mod one_time;
+mod owner;
 mod pid_file;
 mod reading;
 mod signals;

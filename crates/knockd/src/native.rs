@@ -1,6 +1,5 @@
 //! Native doors: what the doorkeeper decides, done by the kernel; and the machine's own firewall around it.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
@@ -9,18 +8,14 @@ use knock_core::network::Network;
 use knock_core::time::Timestamp;
 use knock_firewall::accept::Place;
 pub(crate) use knock_firewall::{Change, Element};
-use knock_firewall::{Gate, Layout, Monitor, News, Table, Upkeep};
+use knock_firewall::{Found, Gate, Layout, Monitor, News, Table, Upkeep};
+use knock_linux::clock;
 
 use crate::audit::Audit;
+use crate::owner::Owner;
 
 /// How long after the table could not be put in place that is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How much the time that the kernel has left may differ from ours: both are read one after the other.
-const TOLERANCE: Duration = Duration::from_secs(1);
-/// How long the table is left alone after it was put back, at first.
-const PAUSE: Duration = Duration::from_millis(500);
-/// The same, where somebody changes it again and again.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// How often a firewall is looked at whose changes nobody tells.
 const LOOK: Duration = Duration::from_secs(10);
 /// How long the start waits for the machine's own firewall.
@@ -39,6 +34,7 @@ pub(crate) type Grant<'a> = (&'a DoorKey, Network, Option<Timestamp>);
 
 /// The kernel's table, and who looks after the rest of the firewall.
 pub(crate) struct Native {
+    _owner: Owner,
     table: Table,
     monitor: Monitor,
     /// Who puts the accept rule into the rest of the firewall, and the mark that it accepts.
@@ -47,10 +43,6 @@ pub(crate) struct Native {
     accept_rule: AcceptRule,
     /// The table could not be put in place: when to try again.
     broken: Option<Timestamp>,
-    /// Somebody changed the table: when to look at it.
-    suspect: Option<Timestamp>,
-    /// When it was put back, and how long it is left alone from then on.
-    calm: (Timestamp, Duration),
     next_look: Option<Timestamp>,
 }
 
@@ -60,17 +52,22 @@ impl Native {
     /// # Errors
     /// Where the kernel cannot be talked to; in words.
     pub(crate) fn open() -> Result<Self, String> {
-        let table = Table::open().map_err(|error| cannot_guard(&error))?;
+        let owner = Owner::take()?;
+        let mut table = Table::open().map_err(|error| cannot_guard(&error))?;
+        if table.found().map_err(|error| cannot_guard(&error))? == Found::Foreign {
+            return Err("the table inet knockd is there already, and no knockd has made it: give it another name, since \
+                        native doors (open = …) need this one"
+                .into());
+        }
         let monitor = Monitor::open(table.port()).map_err(|error| cannot_guard(&error))?;
         Ok(Self {
+            _owner: owner,
             table,
             monitor,
             upkeep: None,
             layout: Layout { gates: Vec::new(), mark: 0, guard: false },
             accept_rule: AcceptRule::None,
             broken: None,
-            suspect: None,
-            calm: (Timestamp::ZERO, Duration::ZERO),
             next_look: None,
         })
     }
@@ -97,7 +94,7 @@ impl Native {
             Some(Gate { door: door.key.clone(), native, target: door.target })
         });
         let layout = Layout { gates: gates.collect(), mark: settings.mark, guard: settings.guard };
-        self.table.replace(&layout, &elements(grants, now)).map_err(|error| cannot_guard(&error))?;
+        self.table.replace(&layout, &elements(grants)).map_err(|error| cannot_guard(&error))?;
         self.layout = layout;
         self.accept_rule = settings.accept_rule;
         self.broken = None;
@@ -149,7 +146,7 @@ impl Native {
         let changes: Vec<_> = changes.iter().filter(is_there).copied().collect();
         let Err(error) = self.table.apply(&changes) else { return Ok(()) };
         // What is to be closed must not stay open, whatever is the matter: all that belongs into the table goes there.
-        match self.table.replace(&self.layout, &elements(&grants(), now)) {
+        match self.table.replace(&self.layout, &elements(&grants())) {
             Ok(()) => {
                 self.broken = None;
                 audit.complain(&format!(
@@ -166,7 +163,7 @@ impl Native {
 
     /// Puts back the table.
     pub(crate) fn put_back(&mut self, grants: &[Grant<'_>], now: Timestamp, audit: &mut Audit) -> bool {
-        match self.table.replace(&self.layout, &elements(grants, now)) {
+        match self.table.replace(&self.layout, &elements(grants)) {
             Ok(()) => {
                 self.broken = None;
                 true
@@ -200,10 +197,11 @@ impl Native {
         audit: &mut Audit,
     ) {
         let changes = self.monitor.changes();
-        if changes.ours {
-            let (since, pause) = self.calm;
-            self.suspect.get_or_insert(now.max(since + pause));
-            self.handle_timer(grants, now, audit);
+        // Of what is lost most was our own.
+        let changed = changes.ours || (changes.lost && !self.is_in_place());
+        if changed && self.put_back(&grants(), now, audit) {
+            audit
+                .complain("warning: somebody changed the table inet knockd: put back, with all that is open");
         }
         if (changes.ours || changes.others)
             && let Some((_, upkeep)) = &self.upkeep
@@ -211,37 +209,6 @@ impl Native {
             upkeep.check();
         }
         self.hear_news(now, audit);
-    }
-
-    fn look_at_table(&mut self, grants: &[Grant<'_>], now: Timestamp, audit: &mut Audit) {
-        self.suspect = None;
-        // Where word was lost, as it is of our own changes when they are many, nobody need have changed anything.
-        if self.is_as_told(grants, now) || !self.put_back(grants, now, audit) {
-            return;
-        }
-        audit.complain("warning: somebody changed the table inet knockd: put back, with all that is open");
-        let (since, pause) = self.calm;
-        // Somebody who does that again and again, such as another knockd, must not keep us busy.
-        let again = now.since(since) < 2 * pause;
-        self.calm = (now, if again { (2 * pause).min(MAX_PAUSE) } else { PAUSE });
-    }
-
-    /// Whether the table is as it should be, with whom it lets in and for how long.
-    fn is_as_told(&mut self, grants: &[Grant<'_>], now: Timestamp) -> bool {
-        let Ok(found) = self.table.elements() else { return false };
-        let mut missing: HashMap<_, _> =
-            grants.iter().map(|(door, network, until)| ((*door, network.address()), *until)).collect();
-        let all_known = found.iter().all(|(door, address, left)| {
-            let until = missing.remove(&(door, *address));
-            until.is_some_and(|until| match (until, left) {
-                (None, None) => true,
-                (Some(until), Some(left)) => until.since(now).abs_diff(*left) <= TOLERANCE,
-                (None, Some(_)) | (Some(_), None) => false,
-            })
-        });
-        // What is due the kernel may have closed already.
-        let rest_is_due = missing.values().all(|until| until.is_some_and(|until| until <= now + TOLERANCE));
-        all_known && rest_is_due && self.is_in_place()
     }
 
     fn hear_news(&mut self, now: Timestamp, audit: &mut Audit) {
@@ -259,7 +226,7 @@ impl Native {
 
     /// The next moment at which [`Native::handle_timer`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        [self.broken, self.suspect, self.next_look].into_iter().flatten().min()
+        [self.broken, self.next_look].into_iter().flatten().min()
     }
 
     /// Tries again what failed, and looks at firewalls whose changes nobody tells.
@@ -269,12 +236,8 @@ impl Native {
         now: Timestamp,
         audit: &mut Audit,
     ) {
-        if self.broken.is_some_and(|due| due <= now) {
-            if self.put_back(&grants(), now, audit) {
-                audit.complain("the table inet knockd is in place again");
-            }
-        } else if self.suspect.is_some_and(|due| due <= now) {
-            self.look_at_table(&grants(), now, audit);
+        if self.broken.is_some_and(|due| due <= now) && self.put_back(&grants(), now, audit) {
+            audit.complain("the table inet knockd is in place again");
         }
         if self.next_look.is_some_and(|due| due <= now) {
             self.next_look = Some(now + LOOK);
@@ -298,13 +261,19 @@ impl Native {
     }
 }
 
-/// Removes the table, of which no door is left.
+/// Removes the table of a daemon that ran before, where no door is native any more.
 pub(crate) fn take_away() {
     // Who may not do that has not made one either.
-    let _ = Table::open().and_then(|mut table| table.remove());
+    let Ok(_owner) = Owner::take() else { return };
+    let _ = Table::open().and_then(|mut table| match table.found()? {
+        Found::Ours => table.remove(),
+        Found::Nothing | Found::Foreign => Ok(()),
+    });
 }
 
-fn elements<'a>(grants: &[Grant<'a>], now: Timestamp) -> Vec<Element<'a>> {
+fn elements<'a>(grants: &[Grant<'a>]) -> Vec<Element<'a>> {
+    // As late as may be: the kernel counts from when it hears of them.
+    let now = clock::now();
     let in_force = grants.iter().filter(|(.., until)| until.is_none_or(|until| until > now));
     in_force
         .map(|(door, network, until)| Element {

@@ -95,6 +95,10 @@ pub enum Why {
     ByHand,
     /// The configuration no longer has its door, or has it for other networks.
     DoorGone,
+    /// The kernel opened it and now commands do, or the other way round; there was a knock for the new kind.
+    DoorChanged,
+    /// The kernel did not take it.
+    KernelRefused,
     /// The daemon ends.
     Shutdown,
     /// What is known of it cannot be relied on.

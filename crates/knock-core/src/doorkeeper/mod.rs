@@ -44,7 +44,7 @@ enum State {
     /// The start command waits or runs.
     Starting,
     Open,
-    /// The stop command waits or runs.
+    /// The stop command waits, runs, or is to be tried again.
     Stopping,
 }
 
@@ -60,8 +60,8 @@ struct Grant {
     ends: Option<Why>,
     /// There was a knock while it was closing: what to open it with again.
     again: Option<Opening>,
-    /// It is being written down that it goes on so long.
-    extension: Option<Opening>,
+    /// It is being written down that it goes on, by this opening, until then.
+    extension: Option<(Opening, Option<Timestamp>)>,
 }
 
 impl Grant {
@@ -76,6 +76,18 @@ impl Grant {
             again: None,
             extension: None,
         }
+    }
+
+    /// Until when it goes on after another opening: a knock does not shorten what was longer, an administrator may.
+    fn longer(&self, opening: &Opening, now: Timestamp) -> Option<Timestamp> {
+        let until = now + opening.time?;
+        if opening.by_hand {
+            return Some(until);
+        }
+        if self.opening.by_hand && self.opening.time.is_none() {
+            return None;
+        }
+        Some(self.until.map_or(until, |old| old.max(until)))
     }
 
     /// What is to be written down of it.
@@ -122,11 +134,12 @@ impl Doorkeeper {
     pub fn restore(&mut self, kept: Vec<Kept>) {
         for Kept { entry, earlier_boot } in kept {
             let Entry { door, network, source, native, stop, by_hand, opened, until } = entry;
-            // Whoever knocks at this moment has a grant already, which takes the place of the old one.
+            // What was opened while nothing could be written down takes the place of what was written before.
             if self.by_holder.contains_key(&(door.clone(), network)) {
                 continue;
             }
-            let opening = Opening { door, source, network, native, start: None, stop, time: None, by_hand };
+            let time = until.map(|until| until.since(opened));
+            let opening = Opening { door, source, network, native, start: None, stop, time, by_hand };
             let id = GrantId(self.next_id());
             self.by_holder.insert((opening.door.clone(), network), id);
             let grant = Grant { earlier_boot, ..Grant::new(opening, State::Open, opened) };
@@ -143,7 +156,10 @@ impl Doorkeeper {
         let held = self.by_holder.get(&(opening.door.clone(), opening.network)).copied();
         let waits = opening.start.is_some() && self.turns.waiting(&opening.door) >= MAX_WAITING;
         match held {
-            Some(grant) if opening.lasts() => self.ask_for_longer(grant, opening, now, actions),
+            Some(id) if self.was_of_another_kind(id, &opening) => {
+                self.open_otherwise(id, opening, now, actions);
+            }
+            Some(id) if opening.lasts() => self.ask_for_longer(id, opening, now, actions),
             _ if waits || self.grants.len() >= MAX_GRANTS => {
                 actions.push(Action::Overloaded { door: opening.door, address: opening.source });
             }
@@ -164,14 +180,30 @@ impl Doorkeeper {
         self.grants.insert(id, grant);
     }
 
+    /// Whether the configuration has changed, and the kernel opens what commands opened, or the other way round.
+    fn was_of_another_kind(&self, id: GrantId, opening: &Opening) -> bool {
+        self.grants.get(&id).is_some_and(|grant| grant.opening.native != opening.native)
+    }
+
+    /// Ends a grant, and then opens by what the door is now.
+    fn open_otherwise(&mut self, id: GrantId, opening: Opening, now: Timestamp, actions: &mut Vec<Action>) {
+        if let Some(grant) = self.grants.get_mut(&id) {
+            grant.again = Some(opening);
+            if grant.state != State::Stopping {
+                self.end(id, Why::DoorChanged, now, actions);
+            }
+        }
+    }
+
     fn ask_for_longer(&mut self, id: GrantId, opening: Opening, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(grant) = self.grants.get_mut(&id) else { return };
         if grant.state == State::Stopping {
             grant.again = Some(opening);
             return;
         }
-        actions.push(Action::Record(id, grant.entry(opening.time.map(|time| now + time))));
-        grant.extension = Some(opening);
+        let until = grant.longer(&opening, now);
+        actions.push(Action::Record(id, grant.entry(until)));
+        grant.extension = Some((opening, until));
     }
 
     /// A grant was written down, or could not be.
@@ -180,13 +212,14 @@ impl Doorkeeper {
         let (door, address) = (grant.opening.door.clone(), grant.opening.source);
         let extension = grant.extension.take();
         match (written, extension) {
+            (true, Some((opening, until))) => self.extend(id, &opening, until, actions),
+            (false, Some((opening, _))) => actions.push(Action::Refused { door, address: opening.source }),
+            (_, None) if grant.state != State::Recording => {}
             (true, None) => self.open(id, now, actions),
-            (true, Some(opening)) => self.extend(id, &opening, now, actions),
             (false, None) => {
                 self.remove(id);
                 actions.push(Action::Refused { door, address });
             }
-            (false, Some(opening)) => actions.push(Action::Refused { door, address: opening.source }),
         }
     }
 
@@ -205,35 +238,43 @@ impl Doorkeeper {
         self.request(door, source, start, Purpose::Start(id), actions);
     }
 
-    fn extend(&mut self, id: GrantId, opening: &Opening, now: Timestamp, actions: &mut Vec<Action>) {
+    fn extend(
+        &mut self,
+        id: GrantId,
+        opening: &Opening,
+        until: Option<Timestamp>,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(grant) = self.grants.get_mut(&id) else { return };
-        let until = opening.time.map(|time| now + time);
-        grant.opening.time = opening.time;
+        grant.opening.time = opening.time.filter(|_| until.is_some());
+        grant.opening.by_hand |= opening.by_hand;
         (grant.again, grant.ends) = (None, None);
-        let (source, is_open, native) = (opening.source, grant.state == State::Open, grant.opening.native);
-        let door = opening.door.clone();
-        if native {
-            let network = opening.network;
+        let (door, source, network) = (opening.door.clone(), opening.source, opening.network);
+        if grant.opening.native {
             actions.push(Action::Open { grant: id, door, source, network, until, extended: true });
         } else if let Some(timeout) = opening.time {
             actions.push(Action::Extended { door, address: source, timeout });
         }
-        if is_open {
+        if grant.state == State::Open {
             self.open_until(id, until);
-        } else if native {
+        } else if grant.opening.native {
             grant.until = until;
         }
     }
 
     /// The kernel did not let in whom it was to let in.
-    pub fn handle_failed(&mut self, id: GrantId, actions: &mut Vec<Action>) {
-        if let Some(Grant { opening, .. }) = self.remove(id) {
-            actions.push(Action::Forget(opening.door, opening.network));
+    pub fn handle_failed(&mut self, id: GrantId, now: Timestamp, actions: &mut Vec<Action>) {
+        let Some(grant) = self.grants.get(&id) else { return };
+        if grant.opening.stop.is_some() || grant.state == State::Starting {
+            // What its command did is to be undone.
+            self.end(id, Why::KernelRefused, now, actions);
+        } else {
+            self.give_up(id, actions);
         }
     }
 
     /// Closes the doors of this name, or all, that are open for this address or network, or for anybody; how many grants
-    /// that ends.
+    /// that ends. Goes through all grants.
     pub fn handle_close(
         &mut self,
         door: Option<&str>,
@@ -251,6 +292,24 @@ impl Doorkeeper {
         })
     }
 
+    /// Closes this door where it is open for an address, whomever else it lets in by that; however much is open, this
+    /// takes a moment.
+    pub fn handle_close_for(
+        &mut self,
+        door: &DoorKey,
+        address: IpAddr,
+        why: &Why,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) {
+        for prefix in 0..=Network::host(address).prefix() {
+            let holder = (door.clone(), Network::of(address, prefix));
+            if let Some(id) = self.by_holder.get(&holder).copied() {
+                self.end_one(id, why, now, actions);
+            }
+        }
+    }
+
     /// The configuration has changed: ends the grants of the kernel's doors that do not `stay`.
     pub fn handle_change(
         &mut self,
@@ -258,9 +317,11 @@ impl Doorkeeper {
         now: Timestamp,
         actions: &mut Vec<Action>,
     ) {
-        self.end_all(&Why::DoorGone, now, actions, |grant| {
-            grant.opening.native && !stay(&grant.opening.door, grant.opening.network)
-        });
+        let goes = |opening: &Opening| opening.native && !stay(&opening.door, opening.network);
+        for grant in self.grants.values_mut().filter(|grant| grant.again.as_ref().is_some_and(goes)) {
+            grant.again = None;
+        }
+        self.end_all(&Why::DoorGone, now, actions, |grant| goes(&grant.opening));
     }
 
     /// Nothing that was taken over can be relied on: ends all.
@@ -275,49 +336,52 @@ impl Doorkeeper {
         actions: &mut Vec<Action>,
         which: impl Fn(&Grant) -> bool,
     ) -> usize {
-        let meant = self.grants.iter_mut().filter(|(_, grant)| which(grant));
-        let mut ids = Vec::new();
-        for (id, grant) in meant {
-            grant.again = None;
-            ids.extend((grant.state != State::Stopping).then_some(*id));
-        }
+        let meant = self.grants.iter().filter(|(_, grant)| which(grant));
+        let mut ids: Vec<_> = meant.map(|(id, _)| *id).collect();
         ids.sort();
-        for id in &ids {
-            self.end(*id, why.clone(), now, actions);
+        ids.into_iter().filter(|id| self.end_one(*id, why, now, actions)).count()
+    }
+
+    /// Ends a grant that is to be open no longer; whether it was still open.
+    fn end_one(&mut self, id: GrantId, why: &Why, now: Timestamp, actions: &mut Vec<Action>) -> bool {
+        let Some(grant) = self.grants.get_mut(&id) else { return false };
+        grant.again = None;
+        let is_open = matches!(grant.state, State::Starting | State::Open) && grant.ends.is_none();
+        if is_open {
+            self.end(id, why.clone(), now, actions);
         }
-        ids.len()
+        is_open
     }
 
     fn end(&mut self, id: GrantId, why: Why, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(grant) = self.grants.get_mut(&id) else { return };
         let Opening { door, network, source, native, stop, .. } = grant.opening.clone();
-        if grant.state == State::Starting {
-            grant.ends = Some(why);
-            if native {
-                actions.push(Action::Shut(door, network));
-            }
-            return;
-        }
-        if let Some(until) = grant.until {
+        let in_time = why == Why::TimeOver;
+        if let Some(until) = grant.until.replace(now) {
             self.deadlines.remove(&(until, id));
         }
-        let in_time = why == Why::TimeOver;
-        actions.push(Action::Closing { door: door.clone(), network, source, native, why });
         // Written first: after a crash in between, what was closed must not be open again.
-        match &stop {
-            None => actions.push(Action::Forget(door.clone(), network)),
-            Some(_) if !in_time => actions.push(Action::Amend(grant.entry(Some(now)))),
-            Some(_) => {}
+        if !in_time && stop.is_some() {
+            actions.push(Action::Amend(grant.entry(Some(now))));
         }
-        if native {
-            actions.push(Action::Shut(door.clone(), network));
+        if grant.state == State::Starting {
+            grant.ends = Some(why);
+            actions.extend(native.then_some(Action::Shut(door, network)));
+            return;
         }
-        match stop {
-            None => drop(self.remove(id)),
-            Some(stop) => {
-                grant.state = State::Stopping;
-                self.request(door, source, stop, Purpose::Stop(id), actions);
-            }
+        actions.push(Action::Closing { door: door.clone(), network, source, native, why });
+        let Some(stop) = stop else { return self.finish(id, now, actions) };
+        actions.extend(native.then(|| Action::Shut(door.clone(), network)));
+        grant.state = State::Stopping;
+        self.request(door, source, stop, Purpose::Stop(id), actions);
+    }
+
+    /// A grant is over; somebody may have knocked meanwhile.
+    fn finish(&mut self, id: GrantId, now: Timestamp, actions: &mut Vec<Action>) {
+        let again = self.grants.get_mut(&id).and_then(|grant| grant.again.take());
+        self.give_up(id, actions);
+        if let Some(again) = again.filter(|_| !self.closing) {
+            self.begin(again, now, actions);
         }
     }
 
@@ -331,7 +395,11 @@ impl Doorkeeper {
         while let Some(&(deadline, id)) = self.deadlines.first()
             && deadline <= now
         {
-            self.end(id, Why::TimeOver, now, actions);
+            if self.grants.get(&id).is_some_and(|grant| grant.state == State::Stopping) {
+                self.stop_again(id, actions);
+            } else {
+                self.end(id, Why::TimeOver, now, actions);
+            }
         }
     }
 
@@ -340,7 +408,8 @@ impl Doorkeeper {
         let Some((purpose, place)) = self.turns.leave(job) else { return };
         match purpose {
             Purpose::Start(id) => self.started(id, exit, now, actions),
-            Purpose::Stop(id) => self.stopped(id, exit, now, actions),
+            Purpose::Stop(id) if exit == Exit::NotStarted => self.stop_later(id, now),
+            Purpose::Stop(id) => self.finish(id, now, actions),
             Purpose::Once => {}
         }
         actions.extend(self.turns.fill(place).into_iter().map(Action::Run));
@@ -348,28 +417,39 @@ impl Doorkeeper {
 
     fn started(&mut self, id: GrantId, exit: Exit, now: Timestamp, actions: &mut Vec<Action>) {
         let Some(grant) = self.grants.get_mut(&id) else { return };
-        if exit == Exit::NotStarted {
-            // The command has opened nothing, so it has nothing to close.
-            return self.give_up(id, actions);
-        }
-        let until =
-            if grant.opening.native { grant.until } else { grant.opening.time.map(|time| now + time) };
+        let native = grant.opening.native;
+        let until = if native { grant.until } else { grant.opening.time.map(|time| now + time) };
         let ends = grant.ends.take().or(self.closing.then_some(Why::Shutdown));
+        if exit == Exit::NotStarted {
+            // What was not opened needs no stop command. What the kernel opened is open.
+            grant.opening.stop = None;
+            if !native {
+                return self.finish(id, now, actions);
+            }
+            actions.push(Action::Amend(grant.entry(until)));
+        }
         self.open_until(id, until);
-        if let Some(why) = ends {
+        if let Some(why) = ends.filter(|why| *why != Why::Shutdown || exit == Exit::Ended) {
             self.end(id, why, now, actions);
         }
     }
 
-    fn stopped(&mut self, id: GrantId, exit: Exit, now: Timestamp, actions: &mut Vec<Action>) {
-        if exit == Exit::NotStarted {
-            return self.open_until(id, Some(now + RETRY));
+    /// A stop command could not be started: it is tried again.
+    fn stop_later(&mut self, id: GrantId, now: Timestamp) {
+        if let Some(grant) = self.grants.get_mut(&id) {
+            let again = now + RETRY;
+            grant.until = Some(again);
+            self.deadlines.insert((again, id));
         }
-        let Some(Grant { opening, again, .. }) = self.remove(id) else { return };
-        actions.push(Action::Forget(opening.door, opening.network));
-        if let Some(again) = again.filter(|_| !self.closing) {
-            self.begin(again, now, actions);
+    }
+
+    fn stop_again(&mut self, id: GrantId, actions: &mut Vec<Action>) {
+        let Some(grant) = self.grants.get_mut(&id) else { return };
+        if let Some(until) = grant.until {
+            self.deadlines.remove(&(until, id));
         }
+        let Opening { door, source, stop, .. } = grant.opening.clone();
+        self.request(door, source, stop.unwrap_or_default(), Purpose::Stop(id), actions);
     }
 
     fn open_until(&mut self, id: GrantId, until: Option<Timestamp>) {
@@ -381,13 +461,14 @@ impl Doorkeeper {
         self.deadlines.extend(until.map(|until| (until, id)));
     }
 
-    /// Ends a grant of which nothing but the kernel's part can be in force.
+    /// Ends a grant of which at most the kernel's part is in force.
     fn give_up(&mut self, id: GrantId, actions: &mut Vec<Action>) {
-        let Some(Grant { opening: Opening { door, network, native, .. }, .. }) = self.remove(id) else {
+        let Some(Grant { opening: Opening { door, network, native, .. }, state, .. }) = self.remove(id)
+        else {
             return;
         };
         actions.push(Action::Forget(door.clone(), network));
-        if native {
+        if native && state != State::Stopping {
             actions.push(Action::Shut(door, network));
         }
     }
@@ -431,6 +512,17 @@ impl Doorkeeper {
         self.end_all(&Why::Shutdown, now, actions, |grant| {
             grant.opening.stop.is_some() && grant.state == State::Open
         });
+        for id in self.owed_later() {
+            self.stop_again(id, actions);
+        }
+    }
+
+    /// The grants whose stop command is to be tried again.
+    fn owed_later(&self) -> Vec<GrantId> {
+        let waits = |(_, id): &&(Timestamp, GrantId)| {
+            self.grants.get(id).is_some_and(|grant| grant.state == State::Stopping)
+        };
+        self.deadlines.iter().filter(waits).map(|(_, id)| *id).collect()
     }
 
     /// The stop commands that have not ended yet, with their doors and addresses.
@@ -456,7 +548,7 @@ impl Doorkeeper {
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
         let written = self.grants.values().filter(|grant| grant.state != State::Recording);
         written.map(|grant| {
-            let unknown = !grant.opening.native && grant.state == State::Starting;
+            let unknown = !grant.opening.native && grant.state == State::Starting && grant.ends.is_none();
             let until =
                 if unknown { grant.opening.time.map(|time| grant.opened + time) } else { grant.until };
             grant.entry(until)

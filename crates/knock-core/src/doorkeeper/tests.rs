@@ -349,20 +349,23 @@ fn a_stop_command_that_could_not_start_is_tried_again() {
     scene.end(OPEN);
     scene.wait(10);
     assert_eq!(scene.exit(CLOSE, Exit::NotStarted), [""; 0]);
-    assert_eq!(scene.wait(1), ["192.0.2.7 ssh timeout".to_owned(), run(CLOSE)]);
+    assert_eq!(scene.wait(1), [run(CLOSE)]);
+    scene.exit(CLOSE, Exit::NotStarted);
+    assert_eq!(scene.shutdown(), [run(CLOSE)], "the end does not wait for the next try");
+    scene.end(CLOSE);
+    assert_eq!((scene.owed(), scene.keeper.next_deadline()), (0, None));
 }
 
 #[test]
-fn a_knock_that_was_answered_by_staying_open_does_not_open_again() {
+fn a_knock_while_a_stop_command_cannot_start_opens_behind_it() {
     let mut scene = Scene::new(8);
     scene.opening(7);
     scene.end(OPEN);
     scene.wait(10);
-    scene.opening(7);
     scene.exit(CLOSE, Exit::NotStarted);
-    assert_eq!(scene.opening(7), ["192.0.2.7 +10"]);
-    scene.wait(10);
-    assert_eq!(scene.end(CLOSE), [""; 0]);
+    assert_eq!(scene.opening(7), [""; 0]);
+    assert_eq!(scene.wait(1), [run(CLOSE)]);
+    assert_eq!(scene.end(CLOSE), [run(OPEN)]);
 }
 
 #[test]
@@ -509,9 +512,128 @@ fn what_the_kernel_refuses_is_forgotten() {
     let Some(Action::Record(id, _)) = actions.first() else { panic!("{actions:?}") };
     let (id, mut after) = (*id, Vec::new());
     scene.keeper.handle_recorded(id, true, scene.now, &mut after);
-    scene.keeper.handle_failed(id, &mut after);
-    assert!(matches!(after[..], [Action::Open { .. }, Action::Forget(..)]));
+    scene.keeper.handle_failed(id, scene.now, &mut after);
+    assert!(matches!(after[..], [Action::Open { .. }, Action::Forget(..), Action::Shut(..)]));
     assert!(scene.keeper.is_empty());
+}
+
+/// A native door with a stop command.
+fn with_stop(seconds: Option<u64>) -> Opening {
+    Opening { stop: Some("shut".into()), ..by_kernel("ssh", 7, seconds) }
+}
+
+#[test]
+fn what_a_command_did_is_undone_where_the_kernel_refuses() {
+    for start in [None, Some("open".to_owned())] {
+        let mut scene = Scene::new(8);
+        let mut actions = Vec::new();
+        scene.keeper.handle_opening(Opening { start, ..with_stop(Some(10)) }, scene.now, &mut actions);
+        let Action::Record(id, _) = actions.remove(0) else { panic!("{actions:?}") };
+        scene.keeper.handle_recorded(id, true, scene.now, &mut actions);
+        scene.keeper.handle_failed(id, scene.now, &mut actions);
+        actions.retain(|action| !matches!(action, Action::Open { .. }));
+        scene.done(actions);
+        while let Some(job) = scene.running.first() {
+            let command = job.command.clone();
+            scene.end(&command);
+            assert!(command == "shut" || !scene.running.is_empty(), "{command}");
+        }
+        assert!(scene.keeper.is_empty() && scene.journal.is_empty());
+    }
+}
+
+#[test]
+fn what_was_closed_stays_closed_for_another_daemon_whatever_ran() {
+    // The start command runs.
+    let mut scene = Scene::new(8);
+    scene.open(Opening { start: Some("hangs".into()), ..with_stop(None) });
+    scene.close(Some("ssh"), None);
+    scene.killed();
+    assert_eq!(scene.wait(0), ["192.0.2.7 ssh TimeOver", "run shut"]);
+    assert_eq!(scene.let_in(), 0);
+    // The stop command runs, and the journal is written anew.
+    let mut scene = Scene::new(8);
+    scene.open(with_stop(None));
+    scene.close(Some("ssh"), None);
+    scene.journal =
+        scene.keeper.entries().map(|entry| ((entry.door.clone(), entry.network), entry)).collect();
+    scene.killed();
+    assert_eq!(scene.wait(0), ["192.0.2.7 ssh TimeOver", "run shut"]);
+}
+
+#[test]
+fn a_stop_command_that_could_not_start_opens_nothing_again() {
+    let mut scene = Scene::new(8);
+    scene.open(with_stop(None));
+    scene.close(None, None);
+    scene.exit("shut", Exit::NotStarted);
+    assert_eq!(scene.let_in(), 0);
+}
+
+#[test]
+fn a_door_of_commands_that_became_native_opens_as_it_is_now() {
+    let mut scene = Scene::new(8);
+    scene.opening(7);
+    scene.end(OPEN);
+    assert_eq!(scene.open(by_kernel("ssh", 7, None)), ["192.0.2.7 ssh DoorChanged".to_owned(), run(CLOSE)]);
+    assert_eq!(scene.end(CLOSE), ["192.0.2.7 ssh open"]);
+    assert_eq!(scene.opening(7), ["192.0.2.7 ssh DoorChanged".to_owned(), run(OPEN)]);
+    assert_eq!(scene.let_in(), 0);
+}
+
+#[test]
+fn a_knock_does_not_shorten_but_an_administrator_may() {
+    let mut scene = Scene::new(8);
+    let by_hand = |seconds| Opening { by_hand: true, ..by_kernel("ssh", 7, Some(seconds)) };
+    scene.open(by_hand(3600));
+    scene.open(by_kernel("ssh", 7, Some(10)));
+    assert_eq!(scene.wait(3599), [""; 0]);
+    scene.open(by_hand(5));
+    assert_eq!(scene.wait(5), ["192.0.2.7 ssh TimeOver"]);
+    scene.open(by_kernel("ssh", 7, None));
+    scene.killed();
+    scene.open(by_kernel("ssh", 7, Some(10)));
+    assert_eq!(scene.wait(10), ["192.0.2.7 ssh TimeOver"], "the door has an end now");
+    scene.open(Opening { time: None, ..by_hand(0) });
+    scene.killed();
+    scene.open(by_kernel("ssh", 7, Some(10)));
+    assert_eq!(scene.wait(1000), [""; 0], "an administrator gave it none");
+}
+
+#[test]
+fn what_is_being_written_down_is_in_nobodys_doubt() {
+    let mut scene = Scene::new(8);
+    let mut actions = Vec::new();
+    scene.keeper.handle_opening(with_stop(None), scene.now, &mut actions);
+    let mut doubt = Vec::new();
+    scene.keeper.handle_doubt(scene.now, &mut doubt);
+    assert_eq!(doubt, []);
+    scene.done(actions);
+    assert_eq!((scene.let_in(), scene.journal.len(), scene.keeper.len()), (1, 1, 1));
+}
+
+#[test]
+fn a_start_command_that_cannot_start_keeps_nobody_out() {
+    let mut scene = Scene::new(8);
+    scene.open(Opening { start: Some("open".into()), ..with_stop(Some(10)) });
+    scene.exit("open", Exit::NotStarted);
+    assert_eq!(scene.let_in(), 1);
+    assert_eq!(scene.wait(10), ["192.0.2.7 ssh TimeOver"], "and has nothing to stop");
+    assert_eq!((scene.journal.len(), scene.keeper.len()), (0, 0));
+}
+
+#[test]
+fn a_door_is_closed_for_an_address_whomever_it_was_opened_for() {
+    let mut scene = Scene::new(8);
+    let wide = Opening { network: Network::of(address(7), 20), ..by_kernel("ssh", 7, None) };
+    scene.open(wide);
+    scene.open(by_kernel("ssh", 9, None));
+    scene.open(by_kernel("web", 9, None));
+    let mut actions = Vec::new();
+    let why = Why::Knocked("done".into());
+    scene.keeper.handle_close_for(&key("ssh"), address(9), &why, scene.now, &mut actions);
+    assert_eq!(scene.done(actions).len(), 2);
+    assert_eq!(scene.keeper.len(), 1);
 }
 
 proptest! {

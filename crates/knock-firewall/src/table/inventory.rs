@@ -27,6 +27,16 @@ pub(super) struct Inventory {
 }
 
 impl Inventory {
+    /// Whether there is nothing that anybody could miss.
+    pub(super) fn is_empty(&self) -> bool {
+        self.chains.is_empty() && self.sets.is_empty()
+    }
+
+    /// Whether it has the chain that [`Table::replace`](super::Table::replace) makes, where that makes it.
+    pub(super) fn has_our_chain(&self) -> bool {
+        self.called
+    }
+
     pub(super) fn read(link: &mut Link) -> Result<Self, Error> {
         let awake = is_awake(link)?;
         let (called, chains) = chains(link)?;

@@ -54,6 +54,17 @@ pub enum Change<'a> {
     },
 }
 
+/// Whose table `inet knockd` there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is none, or nothing in it.
+    Nothing,
+    /// A daemon made it.
+    Ours,
+    /// Somebody else made it, for something else.
+    Foreign,
+}
+
 /// Our table in the network namespace of the thread that opened it.
 ///
 /// Dropping it leaves the table in place.
@@ -76,6 +87,19 @@ impl Table {
     /// The number by which the kernel's messages tell changes made here from those of others.
     pub fn port(&self) -> u32 {
         self.link.port()
+    }
+
+    /// Whose table of this name there is.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be asked.
+    pub fn found(&mut self) -> Result<Found, Error> {
+        let there = Inventory::read(&mut self.link)?;
+        Ok(match (there.is_empty(), there.has_our_chain()) {
+            (true, _) => Found::Nothing,
+            (false, true) => Found::Ours,
+            (false, false) => Found::Foreign,
+        })
     }
 
     /// Puts the table in place of whatever table of this name there is, with these grants and no others, at once: there

@@ -1,5 +1,6 @@
 //! What the daemon answers to whoever uses the control socket.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp as WallTime;
@@ -24,6 +25,11 @@ use crate::control::ConnectionId;
 impl Daemon<'_> {
     /// Does what is asked, and tells what came of it.
     pub(super) fn answer(&mut self, connection: ConnectionId, request: Request, now: Timestamp) -> Answer {
+        let changes =
+            matches!(request, Request::Open { .. } | Request::Reload { .. } | Request::Listen { .. });
+        if changes && self.ending.is_some() {
+            return error("the daemon is about to end");
+        }
         match request {
             Request::Status {} => Answer::Status(Box::new(self.status(now))),
             Request::Doors { secrets } => Answer::Doors { doors: self.doors(secrets) },
@@ -105,12 +111,16 @@ impl Daemon<'_> {
     }
 
     fn doors(&self, secrets: bool) -> Vec<Door> {
-        let open = self.acting.doorkeeper().grants();
+        let mut open: HashMap<_, usize> = HashMap::new();
+        for grant in self.acting.doorkeeper().grants() {
+            *open.entry(&grant.opening.door).or_default() += 1;
+        }
         let doors = self.acting.doors().iter().zip(0..);
-        doors.map(|(acting, index)| self.door(acting, index, &open, secrets)).collect()
+        let grants = |acting: &ActingDoor| open.get(&acting.door.key).copied().unwrap_or_default();
+        doors.map(|(acting, index)| self.door(acting, index, grants(acting), secrets)).collect()
     }
 
-    fn door(&self, acting: &ActingDoor, index: DoorIndex, open: &[GrantView<'_>], secrets: bool) -> Door {
+    fn door(&self, acting: &ActingDoor, index: DoorIndex, grants: usize, secrets: bool) -> Door {
         let ActingDoor { door, one_time } = acting;
         let native = door.native.as_ref();
         let commands = &door.commands;
@@ -143,7 +153,7 @@ impl Daemon<'_> {
             sequence: secrets.then(|| steps.iter().map(ToString::to_string).collect()),
             commands: (secrets && written != Commands::default()).then_some(written),
             seq_timeout: Seconds(door.seq_timeout),
-            grants: open.iter().filter(|grant| grant.opening.door == door.key).count(),
+            grants,
             weak: sequence.and_then(weakness),
         }
     }
@@ -244,12 +254,13 @@ impl Daemon<'_> {
         match self.reload_for(administrator, within, now) {
             Err(errors) => error(&errors.join("\n")),
             Ok(warnings) => {
-                let message = match within {
-                    None => "the configuration was read anew".into(),
-                    Some(within) => format!(
-                        "the configuration was read anew; the one from before comes back in {} s unless you confirm \
-                         it: knockctl confirm",
-                        Seconds::from(within)
+                let read = "the configuration was read anew";
+                let message = match &self.unconfirmed {
+                    None => read.into(),
+                    Some(unconfirmed) => format!(
+                        "{read}; the one that was confirmed last comes back in {} s unless you confirm this one: \
+                         knockctl confirm",
+                        Seconds::from(unconfirmed.until.since(now))
                     ),
                 };
                 Answer::Done { message, warnings }

@@ -345,6 +345,7 @@ impl<'a> Daemon<'a> {
     fn finish(&mut self) {
         self.acting.runner.collect(&mut self.audit.log);
         self.acting.tell_owed(&mut self.audit);
+        self.acting.sync(&mut self.audit);
         self.audit.log.print("closing...");
         self.audit.log.record("shutting down");
         self.audit.log.release_all();

@@ -11,12 +11,17 @@ use knock_core::way_in::{WayIn, way_in};
 use super::{Daemon, find};
 use crate::configuration::{self, Loaded, Occasion, ReadyDoor, Settings};
 
+/// How long after the old configuration could not be put in force that is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// A configuration that was not confirmed yet.
 pub(super) struct Unconfirmed {
     /// Until then it may be.
     pub(super) until: Timestamp,
     /// What was in force before.
     before: Vec<u8>,
+    /// It could not be put in force, which was told.
+    told: bool,
 }
 
 /// Who wants the configuration read anew, and would not want to be locked out by it.
@@ -70,7 +75,7 @@ impl Daemon<'_> {
         }
         match (within, &mut self.unconfirmed) {
             (Some(within), Some(unconfirmed)) => unconfirmed.until = now + within,
-            (Some(within), none) => *none = Some(Unconfirmed { until: now + within, before }),
+            (Some(within), none) => *none = Some(Unconfirmed { until: now + within, before, told: false }),
             (None, _) => {}
         }
         Ok(warnings)
@@ -94,13 +99,15 @@ impl Daemon<'_> {
 
     /// Goes back to the configuration from before, where nobody has confirmed the new one in time.
     pub(super) fn handle_confirmation(&mut self, now: Timestamp) {
-        let Some(Unconfirmed { before, .. }) =
+        let Some(Unconfirmed { before, told, .. }) =
             self.unconfirmed.take_if(|unconfirmed| unconfirmed.until <= now)
         else {
             return;
         };
         let unmarked = self.acting.unmarked();
-        let loaded = configuration::interpret(self.arguments, &self.base, before, &unmarked);
+        // Who waits for this to come back must get in, even if a file that it names is gone meanwhile.
+        let missing = Severity::Warning;
+        let loaded = configuration::interpret(self.arguments, &self.base, before.clone(), &unmarked, missing);
         let name = self.arguments.config.display();
         match self.take(loaded, now) {
             Ok(_) => self.audit.complain(&format!(
@@ -108,10 +115,16 @@ impl Daemon<'_> {
                  {name} still holds the new one"
             )),
             Err(errors) => {
-                for error in errors {
-                    self.audit.complain(&error);
+                self.unconfirmed = Some(Unconfirmed { until: now + RETRY, before, told: true });
+                for error in errors.iter().filter(|_| !told) {
+                    self.audit.complain(error);
                 }
-                self.audit.complain("error: the configuration was not confirmed, but the one from before cannot be used");
+                if !told {
+                    self.audit.complain(
+                        "error: the configuration was not confirmed, but the one from before cannot be put in force, \
+                         trying anew",
+                    );
+                }
             }
         }
     }

@@ -1,0 +1,46 @@
+//! One daemon at a time has the kernel's table of a network namespace.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::geteuid;
+
+/// A name in the network namespace's own list of abstract socket addresses (unix(7)): it goes with the process.
+const NAME: &str = "knockd: table inet knockd";
+
+/// The right to the table, as long as it is kept.
+pub(crate) struct Owner {
+    _listener: Option<UnixListener>,
+}
+
+impl Owner {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// Where another daemon has it; in words.
+    pub(crate) fn take() -> Result<Self, String> {
+        let address = SocketAddr::from_abstract_name(NAME).map_err(|error| error.to_string())?;
+        match UnixListener::bind_addr(&address) {
+            Ok(listener) => Ok(Self { _listener: Some(listener) }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder(&address) {
+                Some(process) => Err(format!(
+                    "another knockd with native doors (process {process}) has the table inet knockd: one can have it, \
+                     so put the doors into one configuration"
+                )),
+                // Anybody can take the name; who may not make rules does not have the table.
+                None => Ok(Self { _listener: None }),
+            },
+            // It is a precaution, which must keep nobody from guarding a port.
+            Err(_) => Ok(Self { _listener: None }),
+        }
+    }
+}
+
+/// The process that has the name, where it is one that may have the table.
+fn holder(address: &SocketAddr) -> Option<i32> {
+    let peer = socket_peercred(UnixStream::connect_addr(address).ok()?).ok()?;
+    let trusted = peer.uid.is_root() || peer.uid == geteuid();
+    trusted.then(|| peer.pid.as_raw_nonzero().get())
+}
