@@ -1,0 +1,213 @@
+//! The daemon and its doors: does it run, with this configuration, and are the doors strong?
+
+use knock_core::config::advice::weakness;
+use knock_core::config::{Config, Door, SequenceSource};
+use knock_core::control::{self, JournalState};
+
+use crate::doctor::facts::Facts;
+use crate::doctor::finding::{Finding, Section};
+use crate::doctor::rules::Hook;
+use crate::doctor::rules::walk::{Packet, Verdict};
+
+/// Of the daemon.
+pub(crate) fn daemon(facts: &Facts) -> Section {
+    let mut findings = Vec::new();
+    if let Err(errors) = &facts.config {
+        let finding = Finding::problem(
+            "configuration",
+            format!("{} cannot be used: {}", facts.config_path, errors.join("; ")),
+            "knockd does not start with it, and does not take it over",
+        );
+        findings.push(finding.with(format!("knockd --check -c {}", facts.config_path)));
+    }
+    match &facts.daemon {
+        Err(why) => findings.push(
+            Finding::problem("not-running", why, "no knock opens anything")
+                .with("systemctl start knockd (where it does not start: journalctl -u knockd)"),
+        ),
+        Ok(status) => findings.extend(running(facts, status)),
+    }
+    let well = facts.status().map_or_else(String::new, |status| {
+        format!("it runs, version {}, with this configuration", status.version)
+    });
+    Section { title: "Daemon", well, findings }
+}
+
+fn running(facts: &Facts, status: &control::Status) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if status.config != facts.config_path {
+        let found =
+            format!("knockd has its configuration from {}, not from {}", status.config, facts.config_path);
+        findings.push(
+            Finding::warning("other-configuration", found, "what is said here of the doors may not be so")
+                .with(format!("knockctl -c {} doctor", status.config)),
+        );
+    } else if let Ok(config) = &facts.config
+        && let Some(difference) = difference(config, status, &facts.doors)
+    {
+        let found =
+            format!("knockd has another configuration in force than {}: {difference}", facts.config_path);
+        findings.push(
+            Finding::warning("changed-since", found, "the file was changed since it was read")
+                .with("knockctl reload --confirm 60"),
+        );
+    }
+    if let Some(left) = status.pending_confirmation {
+        let found =
+            format!("the configuration in force is not confirmed: the one before comes back in {left} s");
+        findings.push(
+            Finding::warning("unconfirmed", found, "doors may change behind your back")
+                .with("knockctl confirm"),
+        );
+    }
+    if status.journal.state == JournalState::Failing {
+        let message = status.journal.message.as_deref().unwrap_or_default();
+        let found = format!("{} cannot be written: {message}", status.journal.path);
+        let why = "knockd opens nothing that it could not close after a crash";
+        findings.push(
+            Finding::problem("journal", found, why).with(format!("df {0}; ls -ld {0}", status.journal.path)),
+        );
+    }
+    if status.attempts_dropped > 0 {
+        let found = format!("{} attempts were dropped for lack of room", status.attempts_dropped);
+        let why = "somebody sends knocks with very many addresses; knocks of others may be lost meanwhile";
+        findings.push(Finding::note("attempts-dropped", found, why));
+    }
+    findings
+}
+
+/// The first thing in which the daemon differs from the file.
+fn difference(config: &Config, status: &control::Status, doors: &[control::Door]) -> Option<String> {
+    let names = |door: &&Door, other: &control::Door| door.key.name == other.name;
+    if let Some(new) = config.doors.iter().find(|door| !doors.iter().any(|other| names(door, other))) {
+        return Some(format!("it has no door {}", new.key.name));
+    }
+    if let Some(old) = doors.iter().find(|old| !config.doors.iter().any(|door| names(&door, old))) {
+        return Some(format!("door {} is not in the file any more", old.name));
+    }
+    if let Some(native) = &status.native {
+        let options = &config.options;
+        if (native.guard, &native.mark, &native.accept_rule)
+            != (options.guard, &format!("{:#x}", options.mark), &options.accept_rule.to_string())
+        {
+            return Some("guard, mark or accept_rule".into());
+        }
+    }
+    let pairs = config.doors.iter().zip(doors);
+    pairs
+        .into_iter()
+        .find_map(|(door, other)| differs(door, other).map(|what| format!("door {}, {what}", door.key.name)))
+}
+
+fn differs(door: &Door, other: &control::Door) -> Option<&'static str> {
+    let native = door.native.as_ref();
+    let opens: Vec<_> = native.iter().flat_map(|native| &native.ports).map(ToString::to_string).collect();
+    let open_for = native.and_then(|native| native.open_for);
+    let sequence = match &door.sequence {
+        SequenceSource::Fixed(sequence) => {
+            Some(sequence.steps().iter().map(ToString::to_string).collect::<Vec<_>>())
+        }
+        SequenceSource::OneTime(_) => None,
+    };
+    let commands = other.commands.clone().unwrap_or_default();
+    let differences = [
+        (opens != other.opens, "open"),
+        (open_for != other.open_for.map(|time| time.0), "open_for"),
+        (door.target != other.target, "Target"),
+        (door.allow_from != other.allow_from, "allow_from"),
+        (door.closes != other.closes, "close"),
+        (sequence.is_some() && other.sequence.is_some() && sequence != other.sequence, "Sequence"),
+        (other.commands.is_some() && door.commands.start != commands.start, "Start_Command"),
+        (other.commands.is_some() && door.commands.stop != commands.stop, "Stop_Command"),
+    ];
+    differences.into_iter().find(|(differs, _)| *differs).map(|(_, what)| what)
+}
+
+/// Of the doors.
+pub(crate) fn doors(facts: &Facts) -> Section {
+    let Ok(config) = &facts.config else {
+        return Section {
+            title: "Doors",
+            well: "not known: the configuration cannot be read".into(),
+            findings: Vec::new(),
+        };
+    };
+    let mut findings: Vec<_> = config.doors.iter().filter_map(weak).collect();
+    findings.extend(facts.doors.iter().filter_map(used_up));
+    findings.extend(config.doors.iter().filter_map(|door| no_ipv6(facts, door)));
+    if config.doors.is_empty() {
+        let found = format!("{} has no door", facts.config_path);
+        findings.push(
+            Finding::problem("no-door", found, "nothing can be opened")
+                .with("docs/knockd.conf.md shows how one looks"),
+        );
+    }
+    Section {
+        title: "Doors",
+        well: format!("{}, none with a weak sequence", count(config.doors.len())),
+        findings,
+    }
+}
+
+fn count(doors: usize) -> String {
+    if doors == 1 { "1 door".into() } else { format!("{doors} doors") }
+}
+
+fn weak(door: &Door) -> Option<Finding> {
+    let SequenceSource::Fixed(sequence) = &door.sequence else { return None };
+    let weakness = weakness(sequence)?;
+    let found = format!("door {}: {weakness}", door.key.name);
+    let finding = Finding::warning("weak-sequence", found, "strangers may open it by trying, or by chance");
+    Some(
+        finding
+            .with("shuf -i 1024-65535 -n 4 gives ports for a new Sequence; make one or two of them PORT:udp"),
+    )
+}
+
+fn used_up(door: &control::Door) -> Option<Finding> {
+    if !door.one_time || door.sequences_left.is_none_or(|left| left > FEW) {
+        return None;
+    }
+    let left = door.sequences_left.unwrap_or_default();
+    let found = format!("door {} has {left} one-time sequences left", door.name);
+    let finding = match left {
+        0 => Finding::problem("sequences-used-up", found, "it opens for nobody any more"),
+        _ => Finding::warning("sequences-used-up", found, "when they are used up it opens for nobody"),
+    };
+    Some(finding.with("add lines to its file and to the clients' copies, and: knockctl reload"))
+}
+
+/// So many one-time sequences are few.
+const FEW: usize = 3;
+
+/// A port that a command opens by IPv4 and that is open to all by IPv6.
+fn no_ipv6(facts: &Facts, door: &Door) -> Option<Finding> {
+    if !facts.has_ipv6() || door.commands.start_6.is_some() || door.target.is_some() {
+        return None;
+    }
+    let port = facts.ports.iter().find(|port| !port.native && port.door == door.key.name)?;
+    let packet = |ipv6| Packet {
+        ipv6,
+        protocol: port.protocol_name(),
+        port: port.first,
+        established: false,
+        mark: 0,
+        interface: facts.way_in(),
+    };
+    let verdict = |ipv6| facts.ruleset.fate(&packet(ipv6), &[Hook::Prerouting, Hook::Input]).verdict;
+    if (verdict(false), verdict(true)) != (Verdict::Drop, Verdict::Accept) {
+        return None;
+    }
+    let found = format!("{port} of door {} is closed by IPv4 and open to everybody by IPv6", door.key.name);
+    let finding =
+        Finding::problem("open-by-ipv6", found, "the door has no Start_Command_6, and IPv6 no firewall");
+    Some(
+        finding
+            .with("ip6tables -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")
+            .with(format!("ip6tables -A INPUT -p {} --dport {} -j DROP", port.protocol, port.first))
+            .with(format!(
+                "in [{}] of {}: open = {port} instead of the commands, which guards both",
+                door.key.name, facts.config_path
+            )),
+    )
+}

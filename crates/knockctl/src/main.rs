@@ -1,0 +1,5 @@
+//! The binary `knockctl`.
+
+fn main() -> std::process::ExitCode {
+    knockctl::run()
+}

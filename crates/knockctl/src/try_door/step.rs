@@ -1,0 +1,103 @@
+//! What a trial tells, step by step.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::output::{print, printable};
+
+/// How a step went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Ok,
+    Failed,
+    /// Nothing was tried, or nothing can be said.
+    Unknown,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Step {
+    /// `IPv4` or `IPv6`.
+    pub(crate) family: &'static str,
+    pub(crate) outcome: Outcome,
+    pub(crate) message: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) remedy: Option<String>,
+}
+
+/// Tells steps as they are made, or all at the end as JSON.
+pub(crate) struct Protocol {
+    json: bool,
+    family: &'static str,
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Protocol {
+    pub(crate) const fn new(json: bool) -> Self {
+        Self { json, family: "", steps: Vec::new() }
+    }
+
+    /// The steps that follow are of one family.
+    pub(crate) fn begin(&mut self, family: &'static str, heading: &str) -> Result<(), Failure> {
+        self.family = family;
+        if self.json { Ok(()) } else { print(&format!("{heading}\n")) }
+    }
+
+    pub(crate) fn ok(&mut self, message: impl Into<String>) -> Result<(), Failure> {
+        self.tell(Outcome::Ok, message.into(), None)
+    }
+
+    pub(crate) fn unknown(&mut self, message: impl Into<String>) -> Result<(), Failure> {
+        self.tell(Outcome::Unknown, message.into(), None)
+    }
+
+    pub(crate) fn failed(&mut self, message: impl Into<String>, remedy: &str) -> Result<(), Failure> {
+        self.tell(Outcome::Failed, message.into(), Some(remedy.to_owned()))
+    }
+
+    fn tell(&mut self, outcome: Outcome, message: String, remedy: Option<String>) -> Result<(), Failure> {
+        let step = Step { family: self.family, outcome, message, remedy };
+        let text = line(&step);
+        self.steps.push(step);
+        if self.json { Ok(()) } else { print(&text) }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.steps.iter().any(|step| step.outcome == Outcome::Failed)
+    }
+
+    /// The last word.
+    pub(crate) fn end(self, door: &str) -> Result<(), Failure> {
+        let failed = self.has_failed();
+        match self.json {
+            true => print(&format!("{}\n", json!({ "door": door, "works": !failed, "steps": self.steps })))?,
+            false if failed => print(&format!("\n{} does not work as it should.\n", printable(door)))?,
+            false => print(&format!("\n{} works.\n", printable(door)))?,
+        }
+        if failed { Err(Failure::Told) } else { Ok(()) }
+    }
+}
+
+fn line(step: &Step) -> String {
+    let word = match step.outcome {
+        Outcome::Ok => "ok",
+        Outcome::Failed => "failed",
+        Outcome::Unknown => "-",
+    };
+    let remedy = step.remedy.iter().map(|remedy| format!("          > {}\n", printable(remedy)));
+    format!("  {word:8}{}\n{}", printable(&step.message), remedy.collect::<String>())
+}
+
+/// A short time, for people.
+pub(crate) fn short(time: Duration) -> String {
+    match time.as_millis() {
+        0 => "less than 1 ms".into(),
+        1..=9_999 => format!("{} ms", time.as_millis()),
+        _ => format!("{} s", time.as_secs()),
+    }
+}
