@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::cargo::succeed;
 
 /// A program, and its package.
-const TOOLS: [(&str, &str); 13] = [
+const TOOLS: [(&str, &str); 16] = [
     ("knockd", "knockd"),
     ("knock", "knockd"),
     ("iptables", "iptables"),
@@ -23,6 +23,9 @@ const TOOLS: [(&str, &str); 13] = [
     ("unshare", "util-linux"),
     ("ps", "procps"),
     ("faketime", "faketime"),
+    ("ufw", "ufw"),
+    ("firewalld", "firewalld"),
+    ("dbus-daemon", "dbus-daemon"),
 ];
 
 /// What Debian asks before it starts the service of a package that it has just installed.
