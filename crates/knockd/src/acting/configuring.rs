@@ -1,0 +1,177 @@
+//! Which doors there are: at the start, and after the configuration has changed.
+
+use std::collections::HashMap;
+use std::io;
+
+use knock_core::config::{Door, DoorKey, Widen};
+use knock_core::doorkeeper::{Doorkeeper, MAX_RUNNING};
+use knock_core::network::Network;
+use knock_core::time::Timestamp;
+
+use super::{Acting, ActingDoor};
+use crate::audit::Audit;
+use crate::commands::Runner;
+use crate::configuration::{ReadyDoor, Settings};
+use crate::journal::Journal;
+use crate::native::{self, Native};
+use crate::one_time::{Unmarked, used_up};
+
+impl Acting {
+    /// Goes on with what is still open from before.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be told what it is to guard; in words.
+    pub(crate) fn start(
+        doors: Vec<ReadyDoor>,
+        settings: &Settings,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> Result<Self, String> {
+        let mut acting = Self {
+            doors: Vec::new(),
+            doorkeeper: Doorkeeper::new(MAX_RUNNING),
+            runner: Runner::default(),
+            journal: Journal::new(settings.state_directory.clone()),
+            native: None,
+            told_of_disk: false,
+            retry: None,
+            used: Unmarked::new(),
+            needs_journal: false,
+            sync_due: None,
+        };
+        acting.take_doors(doors, audit);
+        acting.journal.wait_for_lock();
+        acting.open_journal(settings.state_directory_is_named, now, audit);
+        let doors: Vec<_> = acting.doors.iter().map(|acting| acting.door.clone()).collect();
+        if has_native(doors.iter()) {
+            acting.guard(&doors.iter().collect::<Vec<_>>(), &settings.native(), now, audit)?;
+        } else {
+            native::take_away();
+        }
+        acting.settle(now, audit);
+        Ok(acting)
+    }
+
+    /// Takes other doors, where `heed`, the other half, takes them too. What commands opened stays open to its end; what
+    /// the kernel opened ends where its door is gone.
+    ///
+    /// # Errors
+    /// Where the kernel or the other half does not take them; then all stays as it is.
+    pub(crate) fn reconfigure(
+        &mut self,
+        doors: Vec<ReadyDoor>,
+        settings: &Settings,
+        heed: impl FnOnce(&[ReadyDoor]) -> io::Result<()>,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> Result<(), String> {
+        let before = self.native.as_ref().map(Native::settings);
+        let guarded: Vec<_> = doors.iter().map(|ready| &ready.door).collect();
+        let guards = has_native(guarded.iter().copied());
+        if guards {
+            self.guard(&guarded, &settings.native(), now, audit)?;
+        }
+        if let Err(error) = heed(&doors) {
+            self.guard_as_before(before, now, audit);
+            return Err(error.to_string());
+        }
+        self.used = self.unmarked();
+        self.take_doors(doors, audit);
+        if !guards && self.native.take().is_some() {
+            native::take_away();
+        }
+        if self.has_something_to_write_down() && !self.journal.in_use() {
+            self.open_journal(settings.state_directory_is_named, now, audit);
+            self.put_back(now, audit);
+        }
+        self.settle(now, audit);
+        Ok(())
+    }
+
+    /// Has the kernel guard the doors that are in force, after others could not come into force.
+    fn guard_as_before(&mut self, before: Option<native::Settings>, now: Timestamp, audit: &mut Audit) {
+        let Some(before) = before else {
+            if self.native.take().is_some() {
+                native::take_away();
+            }
+            return;
+        };
+        let doors: Vec<_> = self.doors.iter().map(|acting| acting.door.clone()).collect();
+        if let Err(error) = self.guard(&doors.iter().collect::<Vec<_>>(), &before, now, audit) {
+            audit.complain(&format!("error: {error}"));
+        }
+    }
+
+    /// Puts the kernel's table as it should be.
+    pub(super) fn put_back(&mut self, now: Timestamp, audit: &mut Audit) {
+        if let Some(native) = &mut self.native {
+            native.put_back(&grants(&self.doors, &self.doorkeeper), now, audit);
+        }
+    }
+
+    fn take_doors(&mut self, doors: Vec<ReadyDoor>, audit: &mut Audit) {
+        for ready in doors.iter().filter(|ready| ready.sequences.is_empty()) {
+            audit.complain(&used_up(&ready.door.key.name));
+        }
+        let acting = doors.into_iter().map(|ReadyDoor { door, one_time, .. }| ActingDoor { door, one_time });
+        self.doors = acting.collect();
+    }
+
+    /// Puts the kernel's table in place for these doors and the grants of this moment.
+    ///
+    /// # Errors
+    /// Where the kernel does not take it; then all stays as it is.
+    fn guard(
+        &mut self,
+        doors: &[&Door],
+        settings: &native::Settings,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> Result<(), String> {
+        let grants = Admission::of(doors.iter().copied()).grants(&self.doorkeeper);
+        if let Some(native) = &mut self.native {
+            return native.put(settings, doors, &grants, now, audit);
+        }
+        let mut native = Native::open()?;
+        native.put(settings, doors, &grants, now, audit)?;
+        self.native = Some(native);
+        Ok(())
+    }
+
+    /// Ends what has no door any more.
+    pub(super) fn settle(&mut self, now: Timestamp, audit: &mut Audit) {
+        let mut actions = Vec::new();
+        let admission = Admission::of(self.doors.iter().map(|acting| &acting.door));
+        self.doorkeeper.handle_change(|key, network| admission.admits(key, network), now, &mut actions);
+        self.act(actions, now, audit);
+    }
+}
+
+/// Whether some door is the kernel's.
+pub(super) fn has_native<'a>(mut doors: impl Iterator<Item = &'a Door>) -> bool {
+    doors.any(|door| door.native.is_some())
+}
+
+/// Whom the doors of a configuration let in by the kernel.
+struct Admission<'a>(HashMap<&'a DoorKey, Widen>);
+
+impl<'a> Admission<'a> {
+    fn of(doors: impl Iterator<Item = &'a Door>) -> Self {
+        let native = doors.filter_map(|door| Some((&door.key, door.native.as_ref()?.widen)));
+        Self(native.collect())
+    }
+
+    /// Whether there is such a door, for such networks.
+    fn admits(&self, key: &DoorKey, network: Network) -> bool {
+        self.0.get(key).is_some_and(|widen| widen.around(network.address()) == network)
+    }
+
+    fn grants<'b>(&self, doorkeeper: &'b Doorkeeper) -> Vec<native::Grant<'b>> {
+        doorkeeper.native_grants().filter(|(key, network, _)| self.admits(key, *network)).collect()
+    }
+}
+
+/// Whom the kernel is to let in by these doors.
+pub(super) fn grants<'a>(doors: &[ActingDoor], doorkeeper: &'a Doorkeeper) -> Vec<native::Grant<'a>> {
+    Admission::of(doors.iter().map(|acting| &acting.door)).grants(doorkeeper)
+}

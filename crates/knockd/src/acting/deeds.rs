@@ -1,0 +1,211 @@
+//! What the doorkeeper decides, done: written down, by the kernel, by commands, and told.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use knock_core::config::{DoorKey, Native as NativeDoor};
+use knock_core::doorkeeper::{Action, Exit, GrantId, Why};
+use knock_core::history::Recorded;
+use knock_core::journal::Record;
+use knock_core::network::Network;
+use knock_core::time::Timestamp;
+
+use super::configuring::grants;
+use super::{Acting, SYNC};
+use crate::audit::Audit;
+use crate::native;
+
+/// What the kernel is to do.
+enum Move {
+    Open {
+        grant: GrantId,
+        door: DoorKey,
+        source: IpAddr,
+        network: Network,
+        until: Option<Timestamp>,
+        extended: bool,
+    },
+    Shut(DoorKey, Network),
+}
+
+impl Acting {
+    pub(super) fn act(&mut self, actions: Vec<Action>, now: Timestamp, audit: &mut Audit) {
+        let mut actions = VecDeque::from(actions);
+        let mut moves = Vec::new();
+        loop {
+            while let Some(action) = actions.pop_front() {
+                let more = self.do_one(action, &mut moves, now, audit);
+                // In front: the rest is of other grants.
+                for action in more.into_iter().rev() {
+                    actions.push_front(action);
+                }
+            }
+            if moves.is_empty() {
+                break;
+            }
+            actions.extend(self.make(std::mem::take(&mut moves), now, audit));
+        }
+        if self.journal.is_unsynced() {
+            self.sync_due.get_or_insert(now + SYNC);
+        }
+    }
+
+    /// Does what is to be done, or has the kernel do it with others; what follows from it.
+    fn do_one(
+        &mut self,
+        action: Action,
+        moves: &mut Vec<Move>,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> Vec<Action> {
+        let mut more = Vec::new();
+        match action {
+            Action::Record(grant, entry) => {
+                let written = self.record(entry, audit);
+                self.doorkeeper.handle_recorded(grant, written, now, &mut more);
+            }
+            Action::Amend(entry) => self.note(&Record::Grant(entry), now, audit),
+            Action::Forget(door, network) => self.note(&Record::End(door, network), now, audit),
+            Action::Open { grant, door, source, network, until, extended } => {
+                moves.push(Move::Open { grant, door, source, network, until, extended });
+            }
+            Action::Shut(door, network) => moves.push(Move::Shut(door, network)),
+            Action::Run(job) => {
+                let (id, door, address) = (job.id, job.door.name.clone(), job.address);
+                if !self.runner.run(job, &mut audit.log) {
+                    let reason = "the command could not be started".to_owned();
+                    audit.tell(address, &door, Recorded::Refused(reason), now, None);
+                    self.doorkeeper.handle_exit(id, Exit::NotStarted, now, &mut more);
+                }
+            }
+            Action::Closing { door, network, source, native, why } => {
+                tell_closing(&door, network, source, native, &why, now, audit);
+            }
+            Action::Extended { door, address, timeout } => {
+                let line = format!("{door}: still open, for another {} s", timeout.as_secs_f64());
+                audit.tell(
+                    address,
+                    &door.name,
+                    Recorded::Extended { lasts: Some(timeout) },
+                    now,
+                    Some(&line),
+                );
+            }
+            Action::Overloaded { door, address } => {
+                let reason = Recorded::Refused("too many commands wait, or too much is open".into());
+                let line = format!("{door}: too many commands wait, not opened");
+                audit.tell(address, &door.name, reason, now, Some(&line));
+            }
+            Action::Refused { door, address } => {
+                let reason = self.journal.failure().unwrap_or("the journal cannot be written").to_owned();
+                let line = format!("{door}: not opened: {reason}");
+                audit.tell(address, &door.name, Recorded::Refused(reason), now, Some(&line));
+            }
+        }
+        more
+    }
+
+    /// Has the kernel make its moves; what follows from those that failed.
+    fn make(&mut self, moves: Vec<Move>, now: Timestamp, audit: &mut Audit) -> Vec<Action> {
+        let outcome = match &mut self.native {
+            Some(native) => {
+                let changes: Vec<_> = moves.iter().map(|step| step.change(now)).collect();
+                native.make(&changes, || grants(&self.doors, &self.doorkeeper), now, audit)
+            }
+            None => Ok(()),
+        };
+        let mut more = Vec::new();
+        for step in moves {
+            let Move::Open { grant, door, source, network, until, extended } = step else { continue };
+            match &outcome {
+                Ok(()) => self.tell_opened(&door, source, network, until, extended, now, audit),
+                Err(error) => {
+                    let line = format!("{door}: not opened: {error}");
+                    audit.tell(source, &door.name, Recorded::Refused(error.clone()), now, Some(&line));
+                    self.doorkeeper.handle_failed(grant, now, &mut more);
+                }
+            }
+        }
+        more
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "they are what there is to tell")]
+    fn tell_opened(
+        &self,
+        door: &DoorKey,
+        source: IpAddr,
+        network: Network,
+        until: Option<Timestamp>,
+        extended: bool,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) {
+        let lasts = until.map(|until| until.since(now));
+        let time = lasts.map(|lasts| lasts.as_secs_f64());
+        let line = match (extended, time) {
+            (true, Some(seconds)) => format!("{door}: still open, for another {seconds} s"),
+            (true, None) => format!("{door}: still open, until it is closed"),
+            (false, time) => {
+                let whom = if network.is_host() { String::new() } else { format!(" to {network}") };
+                let time = time.map_or("until it is closed".into(), |seconds| format!("for {seconds} s"));
+                format!("{door}: opened {}{whom} {time}", self.ports(door))
+            }
+        };
+        let what = if extended { Recorded::Extended { lasts } } else { Recorded::Opened { lasts } };
+        audit.tell(source, &door.name, what, now, Some(&line));
+    }
+
+    /// What a native door opens, in words.
+    fn ports(&self, key: &DoorKey) -> String {
+        let door = self.doors.iter().find(|acting| acting.door.key == *key);
+        door.and_then(|acting| acting.door.native.as_ref()).map(ports).unwrap_or_default()
+    }
+}
+
+impl Move {
+    fn change(&self, now: Timestamp) -> native::Change<'_> {
+        match self {
+            Self::Shut(door, network) => native::Change::Close { door, network: *network },
+            Self::Open { door, network, until, .. } => native::Change::Open(native::Element {
+                door,
+                network: *network,
+                left: until.map(|until| until.since(now)),
+            }),
+        }
+    }
+}
+
+fn tell_closing(
+    door: &DoorKey,
+    network: Network,
+    source: IpAddr,
+    native: bool,
+    why: &Why,
+    now: Timestamp,
+    audit: &mut Audit,
+) {
+    let reason = match why {
+        Why::TimeOver => "its time is over".to_owned(),
+        Why::Knocked(name) => format!("by knocking at {name}"),
+        Why::ByHand => "by an administrator".into(),
+        Why::DoorGone => "the configuration no longer has this door, or has it for other networks".into(),
+        Why::DoorChanged => "the configuration has another kind of door now".into(),
+        Why::KernelRefused => "the kernel did not take it".into(),
+        Why::Shutdown => "the daemon ends".into(),
+        Why::Unsure => "the journal cannot be relied on".into(),
+    };
+    let line = match (native, why) {
+        // As knockd has it.
+        (false, Why::TimeOver) => Some(format!("{door}: command timeout")),
+        (false, Why::Shutdown) => None,
+        _ if network.is_host() => Some(format!("{door}: closed: {reason}")),
+        _ => Some(format!("{door}: closed to {network}: {reason}")),
+    };
+    audit.tell(source, &door.name, Recorded::Closed(reason), now, line.as_deref());
+}
+
+/// What a native door opens, in words.
+fn ports(native: &NativeDoor) -> String {
+    let ports: Vec<_> = native.ports.iter().map(ToString::to_string).collect();
+    ports.join(", ")
+}

@@ -1,0 +1,281 @@
+//! The acting half: openings to grants, by the kernel and by commands.
+//!
+//! It believes the reading half nothing but "this door, this address": that there is such a door, and that the address
+//! may open it, it sees for itself.
+
+mod bookkeeping;
+mod configuring;
+mod deeds;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use knock_core::config::Door;
+use knock_core::doorkeeper::{Doorkeeper, Exit, Opening, Why};
+use knock_core::history::Recorded;
+use knock_core::network::Network;
+use knock_core::sequence::Sequence;
+use knock_core::time::Timestamp;
+use knock_core::tracker::DoorIndex;
+
+use crate::audit::Audit;
+use crate::commands::Runner;
+use crate::journal::Journal;
+use crate::native::Native;
+use crate::one_time::{OneTimeFile, Unmarked, used_up};
+use configuring::grants;
+
+/// How long after the journal could not be opened that is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long after a native door opened its grant is on the disk: a disk that is slow delays nobody's knock.
+const SYNC: Duration = Duration::from_millis(50);
+
+/// Opens and closes.
+pub(crate) struct Acting {
+    doors: Vec<ActingDoor>,
+    doorkeeper: Doorkeeper,
+    pub(crate) runner: Runner,
+    pub(crate) journal: Journal,
+    /// Where some door is the kernel's.
+    pub(crate) native: Option<Native>,
+    /// The journal's disk fails, which was told.
+    told_of_disk: bool,
+    /// The journal could not be opened, or lacks something: when to try again.
+    retry: Option<Timestamp>,
+    /// The configuration names a state directory.
+    needs_journal: bool,
+    /// When what was written down has to be on the disk.
+    sync_due: Option<Timestamp>,
+    /// One-time sequences of doors that are gone, that are used up although their files do not say so.
+    used: Unmarked,
+}
+
+/// A door, as this half needs it.
+pub(crate) struct ActingDoor {
+    pub(crate) door: Door,
+    pub(crate) one_time: Option<OneTimeFile>,
+}
+
+impl ActingDoor {
+    /// Whether there is something to knock.
+    pub(crate) fn has_sequence(&self) -> bool {
+        self.one_time.as_ref().is_none_or(|file| !file.sequences().is_empty())
+    }
+}
+
+/// A one-time door's next sequence, and those that follow; for the reading half.
+pub(crate) struct NextSequences(pub(crate) Vec<Sequence>);
+
+impl Acting {
+    pub(crate) fn has_doors(&self) -> bool {
+        !self.doors.is_empty()
+    }
+
+    pub(crate) fn doors(&self) -> &[ActingDoor] {
+        &self.doors
+    }
+
+    pub(crate) fn doorkeeper(&self) -> &Doorkeeper {
+        &self.doorkeeper
+    }
+
+    /// One-time sequences that are used up although their files do not say so, also of doors that are gone: they may
+    /// come again.
+    pub(crate) fn unmarked(&self) -> Unmarked {
+        let mut unmarked = self.used.clone();
+        for file in self.doors.iter().filter_map(|door| door.one_time.as_ref()) {
+            unmarked.entry(file.path().to_owned()).or_default().extend(file.unmarked().iter().cloned());
+        }
+        unmarked
+    }
+
+    /// The name of a door.
+    pub(crate) fn name(&self, door: DoorIndex) -> &str {
+        self.doors.get(door as usize).map_or("?", |acting| acting.door.key.name.as_str())
+    }
+
+    /// Opens a door for an address; for a one-time door it says what is to be knocked next.
+    pub(crate) fn open(
+        &mut self,
+        door: DoorIndex,
+        address: IpAddr,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> Option<NextSequences> {
+        let ActingDoor { door, one_time } = self.doors.get_mut(door as usize)?;
+        if address.is_unspecified() || address.is_multicast() || !door.allows(address) {
+            return one_time.as_ref().map(|file| NextSequences(file.sequences()));
+        }
+        // The sequence is marked before the door opens: a crash in between must not make it good again.
+        let next = one_time.as_mut().map(|file| next_sequences(file, &door.key.name, audit));
+        let opening = Opening::of(door, address);
+        let closes = door.closes.as_ref().map(|closes| (closes.clone(), door.key.name.clone()));
+        if let Some((closes, by)) = closes {
+            self.close_for(&closes, address, &Why::Knocked(by), now, audit);
+        }
+        if let Some(opening) = opening {
+            self.open_as(opening, now, audit);
+        }
+        next
+    }
+
+    /// The doors of this name.
+    ///
+    /// # Errors
+    /// Where there is none; in words.
+    pub(crate) fn find(&self, name: &str) -> Result<Vec<&Door>, String> {
+        let doors = self.doors.iter().map(|acting| &acting.door);
+        let named: Vec<_> = doors.clone().filter(|door| door.key.name == name).collect();
+        if named.is_empty() {
+            let names: Vec<_> = doors.map(|door| door.key.name.as_str()).collect();
+            return Err(format!("there is no door \"{name}\"; there are: {}", names.join(", ")));
+        }
+        Ok(named)
+    }
+
+    /// Opens a door for an address because an administrator says so, for so long or for the door's own time; tells what
+    /// came of it.
+    ///
+    /// # Errors
+    /// Where nothing opened; in words.
+    pub(crate) fn open_by_hand(
+        &mut self,
+        name: &str,
+        address: IpAddr,
+        time: Option<Duration>,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> Result<String, String> {
+        let openings = self.find(name)?.into_iter().filter_map(|door| Opening::of(door, address));
+        let openings: Vec<_> = openings.collect();
+        if openings.is_empty() {
+            return Err(format!("the door \"{name}\" opens nothing for {address}"));
+        }
+        let lasts = openings.iter().any(|opening| opening.native || opening.stop.is_some());
+        if time.is_some() && !lasts {
+            return Err(format!("the door \"{name}\" has nothing that closes it: leave out the time"));
+        }
+        for opening in openings {
+            let time = time.or(opening.time);
+            self.open_as(Opening { time, by_hand: true, ..opening }, now, audit);
+        }
+        let last = audit.history(address).last().filter(|last| *last.door == *name && last.at == now);
+        match last.map(|last| &last.what) {
+            Some(Recorded::Refused(reason)) => Err(format!("{name} was not opened for {address}: {reason}")),
+            Some(what) => Ok(format!("{name}: {address}: {}", what.sentence(false))),
+            None => Ok(format!("{name}: {address}: its commands are under way")),
+        }
+    }
+
+    fn open_as(&mut self, opening: Opening, now: Timestamp, audit: &mut Audit) {
+        // What stands in the journal has to be known first: this may be open already.
+        self.try_again(now, audit);
+        let mut actions = Vec::new();
+        self.doorkeeper.handle_opening(opening, now, &mut actions);
+        self.act(actions, now, audit);
+    }
+
+    /// Closes doors; how many grants that ended.
+    pub(crate) fn close(
+        &mut self,
+        door: Option<&str>,
+        network: Option<Network>,
+        why: &Why,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> usize {
+        let mut actions = Vec::new();
+        let ended = self.doorkeeper.handle_close(door, network, why, now, &mut actions);
+        self.act(actions, now, audit);
+        self.sync(audit);
+        ended
+    }
+
+    /// Closes the doors of this name for whoever knocks from an address.
+    fn close_for(&mut self, name: &str, address: IpAddr, why: &Why, now: Timestamp, audit: &mut Audit) {
+        let mut actions = Vec::new();
+        for door in self.doors.iter().map(|acting| &acting.door).filter(|door| door.key.name == name) {
+            self.doorkeeper.handle_close_for(&door.key, address, why, now, &mut actions);
+        }
+        self.act(actions, now, audit);
+        self.sync(audit);
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        let native = self.native.as_ref().and_then(Native::next_deadline);
+        [self.doorkeeper.next_deadline(), native, self.retry, self.sync_due].into_iter().flatten().min()
+    }
+
+    /// Closes what is due, and looks after the kernel's table and the journal.
+    pub(crate) fn handle_timer(&mut self, now: Timestamp, audit: &mut Audit) {
+        if self.retry.is_some_and(|due| due <= now) {
+            self.try_again(now, audit);
+        }
+        if self.sync_due.is_some_and(|due| due <= now) {
+            self.sync(audit);
+        }
+        let mut actions = Vec::new();
+        self.doorkeeper.handle_timer(now, &mut actions);
+        self.act(actions, now, audit);
+        if let Some(native) = &mut self.native {
+            native.handle_timer(|| grants(&self.doors, &self.doorkeeper), now, audit);
+        }
+    }
+
+    /// Looks at what somebody else did to the machine's firewall.
+    pub(crate) fn look_at_firewall(&mut self, now: Timestamp, audit: &mut Audit) {
+        if let Some(native) = &mut self.native {
+            native.look(|| grants(&self.doors, &self.doorkeeper), now, audit);
+        }
+    }
+
+    /// Takes note of the commands that have ended.
+    pub(crate) fn reap(&mut self, now: Timestamp, audit: &mut Audit) {
+        for job in self.runner.reap(&mut audit.log) {
+            let mut actions = Vec::new();
+            self.doorkeeper.handle_exit(job, Exit::Ended, now, &mut actions);
+            self.act(actions, now, audit);
+        }
+    }
+
+    /// Runs every stop command that is owed; see [`Acting::owes`].
+    pub(crate) fn shut_down(&mut self, now: Timestamp, audit: &mut Audit) {
+        let mut actions = Vec::new();
+        self.doorkeeper.handle_shutdown(now, &mut actions);
+        self.act(actions, now, audit);
+    }
+
+    /// Whether some stop command has not run to its end yet.
+    pub(crate) fn owes(&self) -> bool {
+        self.doorkeeper.owed().next().is_some()
+    }
+
+    /// Tells what stays open when the daemon ends.
+    pub(crate) fn tell_owed(&self, audit: &mut Audit) {
+        for (door, address, command) in self.doorkeeper.owed() {
+            audit.complain(&format!("{address}: {door}: still open: this did not run to its end: {command}"));
+        }
+    }
+}
+
+fn next_sequences(file: &mut OneTimeFile, door: &str, audit: &mut Audit) -> NextSequences {
+    if let Err(error) = file.mark_used() {
+        audit.complain(&format!(
+            "{door}: the one-time sequence could not be marked as used, after a restart it would work again: {error}"
+        ));
+    }
+    match file.load() {
+        Ok(remarks) => {
+            for (source, diagnostic) in &remarks {
+                audit.complain(&source.line(diagnostic));
+            }
+            if file.sequences().is_empty() {
+                audit.complain(&used_up(door));
+            }
+        }
+        Err(error) => audit.complain(&format!(
+            "{door}: the one-time sequences cannot be read, going on with those that are known: {error}"
+        )),
+    }
+    NextSequences(file.sequences())
+}
