@@ -1,5 +1,6 @@
 //! The project's tasks. `cargo xtask` lists them.
 
+mod bench;
 mod cargo;
 mod demo;
 mod fuzz;
@@ -18,6 +19,9 @@ The project's tasks:
   cargo xtask test [ARGS]    installs what the tests need (as root), builds everything, runs all tests;
                              ARGS go to `cargo test --workspace`
   cargo xtask fuzz [SECONDS] runs each fuzz target for SECONDS (10), from the seeds in fuzz/corpus
+  cargo xtask bench [NAME] [--quick]
+                             measures the daemon beside Debian's: opening, grants, restart, idle, or all of them, in
+                             ten minutes or so; --quick only sees whether the benches run
 
 None touches this machine's network or firewall. Without root they run in a user namespace.
 ";
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "demo" => demo::run(),
         Some((task, rest)) if task == "test" => test::run(rest),
         Some((task, rest)) if task == "fuzz" => fuzz::run(rest),
+        Some((task, rest)) if task == "bench" => bench::run(rest),
         Some(_) => {
             eprint!("xtask: no such task: {}\n\n{HELP}", arguments.join(" "));
             return ExitCode::from(2);

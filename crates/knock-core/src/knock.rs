@@ -51,6 +51,21 @@ impl TcpFlags {
     /// URG: the urgent pointer is significant.
     pub const URG: Self = Self(0x20);
 
+    /// Each flag by its name, as `TCPFlags` writes it.
+    pub const NAMES: [(&str, Self); 6] = [
+        ("fin", Self::FIN),
+        ("syn", Self::SYN),
+        ("rst", Self::RST),
+        ("psh", Self::PSH),
+        ("ack", Self::ACK),
+        ("urg", Self::URG),
+    ];
+
+    /// The names of the flags that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().filter(move |(_, flag)| self.contains(*flag)).map(|(name, _)| name)
+    }
+
     /// From the byte at offset 13 of a TCP header; the bits above URG are left out.
     pub const fn from_header_byte(byte: u8) -> Self {
         Self(byte & 0x3f)

@@ -24,15 +24,6 @@ impl FlagRule {
     }
 }
 
-const FLAGS: [(&str, TcpFlags); 6] = [
-    ("fin", TcpFlags::FIN),
-    ("syn", TcpFlags::SYN),
-    ("rst", TcpFlags::RST),
-    ("psh", TcpFlags::PSH),
-    ("ack", TcpFlags::ACK),
-    ("urg", TcpFlags::URG),
-];
-
 /// Reads `syn,!ack`.
 pub(super) fn flags(value: &Spanned<'_>) -> Result<FlagRule, Fault> {
     let mut rule = FlagRule::default();
@@ -41,7 +32,8 @@ pub(super) fn flags(value: &Spanned<'_>) -> Result<FlagRule, Fault> {
             Some(name) => (name, true),
             None => (word.text, false),
         };
-        let Some((_, flag)) = FLAGS.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)) else {
+        let Some((_, flag)) = TcpFlags::NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known))
+        else {
             let expected =
                 "fin, syn, rst, psh, ack or urg, each with an optional ! before it and commas between them";
             return Err(Fault::new(word.span(), format!("unknown flag \"{}\"", word.text), expected));

@@ -126,28 +126,15 @@ fn listening(target: Option<IpAddr>) -> String {
     }
 }
 
-const FLAGS: [(&str, TcpFlags); 6] = [
-    ("fin", TcpFlags::FIN),
-    ("syn", TcpFlags::SYN),
-    ("rst", TcpFlags::RST),
-    ("psh", TcpFlags::PSH),
-    ("ack", TcpFlags::ACK),
-    ("urg", TcpFlags::URG),
-];
-
-fn set(flags: TcpFlags) -> impl Iterator<Item = &'static str> {
-    FLAGS.into_iter().filter(move |(_, flag)| flags.contains(*flag)).map(|(name, _)| name)
-}
-
 fn names(flags: TcpFlags) -> String {
-    let names: Vec<_> = set(flags).collect();
+    let names: Vec<_> = flags.names().collect();
     if names.is_empty() { "none".into() } else { names.join(",") }
 }
 
 /// As `tcpflags` writes it.
 fn asked(rule: FlagRule) -> String {
-    let required = set(rule.required).map(str::to_owned);
-    let excluded = set(rule.excluded).map(|name| format!("!{name}"));
+    let required = rule.required.names().map(str::to_owned);
+    let excluded = rule.excluded.names().map(|name| format!("!{name}"));
     required.chain(excluded).collect::<Vec<_>>().join(",")
 }
 

@@ -141,7 +141,7 @@ impl Acting {
         audit: &mut Audit,
     ) {
         let lasts = until.map(|until| until.since(now));
-        let time = lasts.map(|lasts| lasts.as_secs_f64());
+        let time = lasts.map(Seconds);
         let line = match (extended, time) {
             (true, Some(seconds)) => format!("{door}: still open, for another {seconds} s"),
             (true, None) => format!("{door}: still open, until it is closed"),
