@@ -11,6 +11,7 @@ use knock_linux::namespace;
 
 use crate::process::Process;
 use crate::root::with_tools;
+use crate::temp::TempDir;
 
 /// A machine on the laboratory's network: a network namespace of its own, with its own interfaces and firewall.
 ///
@@ -22,6 +23,7 @@ pub struct Host {
     namespace: OwnedFd,
     ip4: Ipv4Addr,
     ip6: Ipv6Addr,
+    home: TempDir,
 }
 
 impl Host {
@@ -32,8 +34,13 @@ impl Host {
     pub fn new(name: &str) -> io::Result<Self> {
         // On a thread of its own: the caller's stays where it is.
         let namespace = thread::scope(|scope| join(scope.spawn(make))).map_err(explain)?;
-        let host =
-            Self { name: name.to_owned(), namespace, ip4: Ipv4Addr::UNSPECIFIED, ip6: Ipv6Addr::UNSPECIFIED };
+        let host = Self {
+            name: name.to_owned(),
+            namespace,
+            ip4: Ipv4Addr::UNSPECIFIED,
+            ip6: Ipv6Addr::UNSPECIFIED,
+            home: TempDir::new()?,
+        };
         host.ip("link set lo up")?;
         Ok(host)
     }
@@ -105,7 +112,18 @@ impl Host {
     /// # Errors
     /// What spawning says, with the program's name.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Process> {
+        self.at_home(command);
         self.run(|| Process::spawn(command))
+    }
+
+    /// Lets a daemon keep its state and its socket where no other host's is, and not on the machine: in directories that
+    /// a service manager would name (systemd.exec(5)).
+    fn at_home(&self, command: &mut Command) {
+        for name in ["STATE_DIRECTORY", "RUNTIME_DIRECTORY"] {
+            if !command.get_envs().any(|(set, _)| set == name) {
+                command.env(name, self.home.path().join(name.to_lowercase()));
+            }
+        }
     }
 
     /// Runs a program in this host to its end and returns its status and output.
@@ -114,6 +132,7 @@ impl Host {
     /// What spawning says; a program that fails is no error here.
     pub fn output(&self, command: &mut Command) -> io::Result<Output> {
         with_tools(command);
+        self.at_home(command);
         self.run(|| command.stdin(Stdio::null()).output())
     }
 
