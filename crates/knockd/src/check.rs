@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 
 use knock_core::config::advice::{AppendedRule, appended_rules, futile_append, on_append};
 use knock_core::config::{Config, Diagnostic, Door, Severity};
+use knock_linux::links::{self, Routes};
 
 use crate::cli::Arguments;
 use crate::configuration::{self, Loaded, Occasion};
@@ -24,7 +25,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             let rules = config.map(on_appended_rules).unwrap_or_default();
             let programs = config.map(on_missing_programs).unwrap_or_default();
             let source = loaded.source.clone();
-            let found = rules.into_iter().chain(programs);
+            let interfaces = config.map(on_missing_interfaces).unwrap_or_default();
+            let found = rules.into_iter().chain(programs).chain(interfaces);
             loaded.remarks.extend(found.map(|diagnostic| (source.clone(), diagnostic)));
             print_all(&loaded);
             summary(&loaded)
@@ -97,6 +99,24 @@ fn on_missing_programs(config: &Config) -> Vec<Diagnostic> {
         })
     });
     missing.collect()
+}
+
+/// Interfaces that are named and that this machine does not have, at least not now.
+fn on_missing_interfaces(config: &Config) -> Vec<Diagnostic> {
+    let options = &config.options;
+    let (Some(interfaces), Some(span)) = (&options.interfaces, &options.interfaces_span) else {
+        return Vec::new();
+    };
+    // Where they cannot be asked for, nothing can be said of them.
+    let Ok(links) = links::read(Routes::Ignored) else { return Vec::new() };
+    let names: Vec<_> = links.iter().map(|link| link.name.as_str()).collect();
+    let missing = interfaces.literal_names().filter(|name| !names.contains(name));
+    missing
+        .map(|name| {
+            let help = format!("nobody can knock there before it comes; there are: {}", names.join(", "));
+            Diagnostic::warning(span.clone(), format!("there is no interface {name} here"), help)
+        })
+        .collect()
 }
 
 /// What the chain holds, where the system's own program can be asked; it changes nothing.

@@ -1,5 +1,6 @@
 //! Native doors: what the doorkeeper decides, done by the kernel; and the machine's own firewall around it.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ impl Native {
         });
         let layout = Layout { gates: gates.collect(), mark: settings.mark, guard: settings.guard };
         self.table.replace(&layout, &elements(grants)).map_err(|error| cannot_guard(&error))?;
+        tell_what_is_guarded(&layout, &self.layout, audit);
         self.layout = layout;
         self.accept_rule = settings.accept_rule;
         self.broken = None;
@@ -261,12 +263,25 @@ impl Native {
     }
 }
 
-/// Removes the table of a daemon that ran before, where no door is native any more.
+/// Whoever has not knocked is shut out of these ports from now on, which nobody should have to find out.
+fn tell_what_is_guarded(layout: &Layout, before: &Layout, audit: &mut Audit) {
+    let ports = |layout: &Layout| {
+        let gates = layout.gates.iter().filter(|_| layout.guard);
+        gates.flat_map(|gate| &gate.native.ports).map(ToString::to_string).collect::<BTreeSet<_>>()
+    };
+    let (now, then) = (ports(layout), ports(before));
+    if now != then && !now.is_empty() {
+        let now: Vec<_> = now.into_iter().collect();
+        audit.log.record(&format!("guarded, closed to all who have not knocked: {}", now.join(", ")));
+    }
+}
+
+/// Removes the table of a daemon that ran before, and the rules that it put elsewhere, where no door is native any more.
 pub(crate) fn take_away() {
     // Who may not do that has not made one either.
     let Ok(_owner) = Owner::take() else { return };
     let _ = Table::open().and_then(|mut table| match table.found()? {
-        Found::Ours => table.remove(),
+        Found::Ours => table.remove().and(knock_firewall::accept::remove_all().map(drop)),
         Found::Nothing | Found::Foreign => Ok(()),
     });
 }

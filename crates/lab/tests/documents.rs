@@ -97,12 +97,12 @@ fn the_first_door_of_the_readme_opens() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().display().to_string();
     directory.write("door.conf", &door).unwrap();
-    directory.write("etc-knockd.conf", "").unwrap();
     directory.write("sudo", "#!/bin/sh\nexec \"$@\"\n").unwrap();
     let knockd = binary("knockd").unwrap().parent().unwrap().display().to_string();
     let script = format!(
         "chmod +x {path}/sudo\ncd {path}\nPATH={path}:{knockd}:$PATH\nmount -t tmpfs none /run\n\
-         mount -t tmpfs none /var/lib\ntouch /etc/knockd.conf\nmount --bind {path}/etc-knockd.conf /etc/knockd.conf\n{}\ncp /run/knockd.pid {path}/pid\n",
+         mount -t tmpfs none /var/lib\nmkdir /run/etc /run/work\n\
+         mount -t overlay -o lowerdir=/etc,upperdir=/run/etc,workdir=/run/work none /etc\nrm -f /etc/knockd.conf\n{}\ncp /run/knockd.pid {path}/pid\n",
         server_lines.join("\n")
     );
     directory.write("script", &script).unwrap();
@@ -123,6 +123,23 @@ fn the_first_door_of_the_readme_opens() {
         client.wait_until_closed(port, 3 * SOON).unwrap();
     }
     assert_eq!(server.probe((std::net::Ipv4Addr::LOCALHOST, 22).into()), PortState::Open);
+}
+
+/// The README's unit is one.
+#[test]
+fn the_unit_of_the_readme_can_be_used() {
+    if !lab::has_tool("systemd-analyze") {
+        eprintln!("skipped: there is no systemd-analyze here");
+        return;
+    }
+    let unit = blocks(&root().join("README.md"), "ini").remove(0);
+    let knockd = binary("knockd").unwrap();
+    let directory = TempDir::new().unwrap();
+    let unit = unit.replace("/usr/local/bin/knockd", &knockd.display().to_string());
+    let path = directory.write("toctoc.service", unit).unwrap();
+    let output = Command::new("systemd-analyze").arg("verify").arg("--man=no").arg(path).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !told.contains("toctoc"), "{told}");
 }
 
 /// Ends the daemon that the commands started.

@@ -1,5 +1,6 @@
 //! `[options]`: what holds for the whole daemon.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use super::diagnostic::Diagnostic;
@@ -15,6 +16,8 @@ use crate::sequence::Fault;
 pub struct Options {
     /// `Interface`.
     pub interfaces: Option<Interfaces>,
+    /// Where in the file `Interface` stands.
+    pub interfaces_span: Option<Range<usize>>,
     /// `LogFile`.
     pub log_file: Option<PathBuf>,
     /// `PidFile`.
@@ -37,6 +40,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             interfaces: None,
+            interfaces_span: None,
             log_file: None,
             pid_file: None,
             use_syslog: false,
@@ -75,6 +79,7 @@ impl Options {
                 let parse = |text| Interfaces::parse(text).map_err(|fault| fault.shifted(value.start));
                 let named = (!value.text.is_empty()).then_some(value.text);
                 self.interfaces = named.map(parse).transpose()?;
+                self.interfaces_span = self.interfaces.as_ref().map(|_| value.span());
             }
             OptionName::Guard => self.guard = value::choice(&value.tidied(diagnostics), YES_OR_NO)?,
             OptionName::Mark => self.mark = mark(&value.tidied(diagnostics))?,

@@ -352,6 +352,8 @@ pub enum EventKind {
     Elsewhere,
     /// A knock came from somebody whom `allow_from` does not name.
     NotAllowed,
+    /// A knock came that is not the first, and none before it was heard.
+    Unbegun,
     /// The door is open.
     Opened,
     /// It stays open longer.
@@ -381,6 +383,7 @@ impl From<&What> for EventKind {
             What::Unfit { .. } => Self::Unfit,
             What::Elsewhere { .. } => Self::Elsewhere,
             What::NotAllowed => Self::NotAllowed,
+            What::Unbegun(_) => Self::Unbegun,
         }
     }
 }

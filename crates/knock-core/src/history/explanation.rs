@@ -41,7 +41,9 @@ pub fn explanation<'a>(
     if lines.is_empty() {
         return NOTHING_HEARD.map(str::to_owned).into();
     }
+    let latest = last_of_door.values().map(|entry| entry.at).max();
     lines.extend(last_of_door.into_values().filter_map(missing));
+    lines.extend(latest.and_then(|latest| silence(latest, now)));
     lines
 }
 
@@ -54,11 +56,27 @@ fn line(entry: &Entry, now: Timestamp, secrets: bool) -> String {
 
 /// What would have had to follow this, the last that was heard.
 fn missing(last: &Entry) -> Option<String> {
-    let Recorded::Knock { what: What::Stage(stage), of, .. } = last.what else { return None };
-    let next = stage.saturating_add(1);
     let door = &last.door;
-    (next <= of).then(|| format!("{door}: knock {next} of {of} was not heard since; {UNHEARD}"))
+    match last.what {
+        Recorded::Knock { what: What::Stage(stage), of, .. } if stage < of => {
+            let next = stage.saturating_add(1);
+            Some(format!("{door}: knock {next} of {of} was not heard since; {UNHEARD}"))
+        }
+        Recorded::Opened { .. } | Recorded::Extended { .. } => Some(format!(
+            "{door}: the door did its part; where no connection comes through, knockctl doctor says what is in its way"
+        )),
+        _ => None,
+    }
 }
+
+/// That nothing has come lately, so that what was long ago is not taken for the last attempt.
+fn silence(latest: Timestamp, now: Timestamp) -> Option<String> {
+    let ago = now.since(latest);
+    (ago >= LONG_AGO).then(|| format!("nothing was heard from this address in the last {}", shown(ago)))
+}
+
+/// After so long somebody is not knocking any more.
+const LONG_AGO: Duration = Duration::from_secs(30);
 
 /// Why a knock may not have been heard.
 const UNHEARD: &str = "it was not sent, got lost on the way, or went to a port of no door";
@@ -113,6 +131,10 @@ fn of_knock(what: What, of: usize, within: Duration, secrets: bool) -> String {
         What::Elsewhere { knock, destination, target } => {
             format!("knock {knock} of {of} did not count: it went to {destination}, {}", listening(target))
         }
+        What::Unbegun(knock) => format!(
+            "knock {knock} of {of} did not count: knock 1 was not heard before it; it was not sent, got lost, came \
+             later, or went to another port or protocol"
+        ),
         What::NotAllowed => {
             "not allowed: the address is in none of the networks that may knock here (allow_from)".into()
         }

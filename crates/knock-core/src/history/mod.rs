@@ -85,7 +85,7 @@ fn right_knocks(what: &What) -> usize {
     match *what {
         What::Stage(stage) | What::TimedOut(stage) | What::Spoiled { stage, .. } => stage,
         What::Unfit { knock, .. } | What::Elsewhere { knock, .. } => knock.saturating_sub(1),
-        What::Opening | What::CoolingDown | What::Crowded | What::NotAllowed => 0,
+        What::Opening | What::CoolingDown | What::Crowded | What::NotAllowed | What::Unbegun(_) => 0,
     }
 }
 

@@ -161,6 +161,8 @@ pub enum What {
     },
     /// The source may not knock at this door.
     NotAllowed,
+    /// It would have been this knock of the sequence, counted from 1, but none before it was heard.
+    Unbegun(usize),
 }
 
 /// An attempt as others see it.
@@ -333,13 +335,16 @@ impl Tracker {
         if !candidates.iter().any(heeds) {
             return;
         }
-        let beginning: Vec<_> = candidates
-            .iter()
-            .filter(|door| self.steps(**door).first() == Some(&knock.step) && heeds(door))
-            .copied()
-            .collect();
+        let heeding = candidates.iter().filter(|door| heeds(door)).copied();
+        let (beginning, later): (Vec<_>, Vec<_>) =
+            heeding.partition(|door| self.steps(*door).first() == Some(&knock.step));
         let under_way: Vec<_> = self.pool.of_source(knock.source).collect();
         let busy: Vec<_> = under_way.iter().filter_map(|slot| Some(self.pool.get(*slot)?.door)).collect();
+        // Where it may belong to something else, it is no riddle.
+        for door in later.into_iter().filter(|_| busy.is_empty() && beginning.is_empty()) {
+            let place = self.steps(door).iter().position(|step| *step == knock.step).unwrap_or_default();
+            events.push(Event { door, source: knock.source, what: What::Unbegun(place + 1) });
+        }
         for slot in under_way {
             self.advance(slot, knock, local, now, events);
         }

@@ -109,7 +109,7 @@ fn a_wrong_port_of_some_door_ends_the_attempt() {
     let hit = Step::parse("9").unwrap();
     let expected = Step::parse("3").unwrap();
     assert_eq!(scene.knock(7, "9"), [event(0, 7, What::Spoiled { stage: 2, hit, expected })]);
-    assert_eq!(scene.knock(7, "3"), []);
+    assert_eq!(scene.knock(7, "3"), [event(0, 7, What::Unbegun(3))]);
     assert_eq!(scene.tracker.attempts(), 0);
 }
 
@@ -195,7 +195,16 @@ fn what_is_due_is_over_when_the_next_knock_comes() {
     let mut scene = Scene::new(vec![door("a", "1,2")]);
     scene.knock(7, "1");
     scene.now = scene.now + Duration::from_secs(3600);
-    assert_eq!(scene.knock(7, "2"), [event(0, 7, What::TimedOut(1))]);
+    let over = [event(0, 7, What::TimedOut(1)), event(0, 7, What::Unbegun(2))];
+    assert_eq!(scene.knock(7, "2"), over);
+}
+
+#[test]
+fn a_later_knock_without_the_first_is_told_of_where_it_belongs_to_nothing_else() {
+    let mut scene = Scene::new(vec![door("a", "1,2,3"), door("b", "3,9")]);
+    assert_eq!(scene.knock(7, "2"), [event(0, 7, What::Unbegun(2))]);
+    assert_eq!(scene.knock(7, "3"), [stage(1, 7, 1)], "the first of another door");
+    assert_eq!(scene.tracker.attempts(), 1);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use knock_core::config::{DoorKey, Native as NativeDoor};
+use knock_core::control::Seconds;
 use knock_core::doorkeeper::{Action, Exit, GrantId, Why};
 use knock_core::history::Recorded;
 use knock_core::journal::Record;

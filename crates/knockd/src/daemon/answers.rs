@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp as WallTime;
-use knock_core::config::Widen;
 use knock_core::config::advice::weakness;
+use knock_core::config::{AcceptRule, Widen};
 use knock_core::control::{
     Accept, AcceptState, Answer, Attempt, AttemptState, Commands, Door, EventKind, Grant, GrantState,
     Interface, Journal, JournalState, Native, Past, Request, Seconds, Status, TableState,
@@ -60,9 +60,7 @@ impl Daemon<'_> {
             addresses: link.addresses.iter().map(|(address, _)| *address).collect(),
         });
         let interfaces = interfaces.collect();
-        let no_door = (!self.acting.has_doors()).then(|| "no door is configured".to_owned());
-        let mut warnings = watched.troubles();
-        warnings.extend(no_door);
+        let mut warnings = self.troubles();
         warnings.extend(self.acting.journal.failure().map(str::to_owned));
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -106,7 +104,7 @@ impl Daemon<'_> {
             mark: format!("{:#x}", settings.mark),
             guard: settings.guard,
             accept_rule: settings.accept_rule.to_string(),
-            accept_rules: native.places().into_iter().map(place).collect(),
+            accept_rules: native.places().into_iter().map(|at| place(at, settings.accept_rule)).collect(),
         })
     }
 
@@ -289,10 +287,11 @@ fn opens(native: &knock_core::config::Native) -> Vec<String> {
     native.ports.iter().map(ToString::to_string).collect()
 }
 
-fn place(place: accept::Place) -> Accept {
+fn place(place: accept::Place, rule: AcceptRule) -> Accept {
     let accept::Place { place, state, message } = place;
     let state = match state {
         accept::State::Present | accept::State::Added => AcceptState::InPlace,
+        accept::State::Missing if rule == AcceptRule::None => AcceptState::Missing,
         accept::State::Missing => AcceptState::Failed,
         accept::State::NotNeeded => AcceptState::NotNeeded,
     };

@@ -103,12 +103,13 @@ impl<'a> Daemon<'a> {
         for (source, remark) in &remarks {
             log.record(&source.line(remark));
         }
-        let pid_file = arguments.daemon.then(|| write_pid_file(&settings, &mut log)).flatten();
         let mut audit = Audit::new(log);
         let control = open_control(&settings, &mut audit);
         let started = clock::now();
         let doors = std::mem::take(&mut settings.doors);
         let acting = Acting::start(doors, &settings, started, &mut audit)?;
+        // One that cannot be does not take the place of one that runs.
+        let pid_file = arguments.daemon.then(|| write_pid_file(&settings, &mut audit.log)).flatten();
         let alarm = Alarm::new().map_err(say("timerfd"))?;
         let mut daemon = Self {
             arguments,
@@ -148,10 +149,15 @@ impl<'a> Daemon<'a> {
 
     /// Says what keeps anybody from knocking.
     fn tell_troubles(&mut self) {
-        let no_door = (!self.acting.has_doors()).then(|| "no door is configured".to_owned());
-        for trouble in self.reading.watched().troubles().into_iter().chain(no_door) {
+        for trouble in self.troubles() {
             self.audit.complain(&format!("warning: {trouble}"));
         }
+    }
+
+    /// What keeps anybody from knocking.
+    fn troubles(&self) -> Vec<String> {
+        let no_door = (!self.acting.has_doors()).then(|| "no door is configured".to_owned());
+        self.reading.watched().troubles().into_iter().chain(no_door).collect()
     }
 
     /// Runs to the end; tells the exit status.

@@ -112,7 +112,7 @@ impl Daemon<'_> {
         match self.take(loaded, now) {
             Ok(_) => self.audit.complain(&format!(
                 "warning: the configuration was not confirmed in time: the one from before is in force again; \
-                 {name} still holds the new one"
+                 {name} still holds the new one, which the next start takes: put the old one back there"
             )),
             Err(errors) => {
                 self.unconfirmed = Some(Unconfirmed { until: now + RETRY, before, told: true });
@@ -144,7 +144,8 @@ impl Daemon<'_> {
         }
         self.tell_troubles();
         self.audit.publish(EventKind::Reloaded, "the configuration was read anew");
-        Ok(warnings)
+        let troubles = self.troubles().into_iter().map(|trouble| format!("warning: {trouble}"));
+        Ok(warnings.into_iter().chain(troubles).collect())
     }
 
     fn apply(&mut self, mut settings: Settings, now: Timestamp) -> Result<(), String> {

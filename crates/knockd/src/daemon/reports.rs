@@ -64,6 +64,7 @@ fn in_detail(what: What) -> String {
         What::Unfit { knock, .. } => format!("knock {knock} passed over, wrong flags"),
         What::Elsewhere { knock, destination, .. } => format!("knock {knock} passed over, to {destination}"),
         What::NotAllowed => "passed over, not allowed".into(),
+        What::Unbegun(knock) => format!("passed over, knock {knock} without the first"),
         What::Stage(_) | What::Opening | What::TimedOut(_) => String::new(),
     }
 }

@@ -11,7 +11,12 @@ pub fn on_native(doors: &[Door]) -> Vec<Diagnostic> {
     let closed: BTreeSet<_> = doors.iter().filter_map(|door| door.closes.as_deref()).collect();
     let native = || doors.iter().filter_map(|door| Some((door, door.native.as_ref()?)));
     let single = native().flat_map(|(door, native)| {
-        [never_closed(door, native, &closed), knocked_at_what_it_opens(door, native)].into_iter().flatten()
+        let advice = [
+            never_closed(door, native, &closed),
+            knocked_at_what_it_opens(door, native),
+            opens_very_much(door, native),
+        ];
+        advice.into_iter().flatten()
     });
     single.chain(differing(native())).collect()
 }
@@ -26,6 +31,18 @@ fn never_closed(door: &Door, native: &Native, closed: &BTreeSet<&str>) -> Option
         "it stays open until \"knockctl close\" or until the door is removed: write open_for = 10s, or close = {name} \
          in another door"
     );
+    Some(Diagnostic::warning(door.open_span.clone()?, found, help))
+}
+
+fn opens_very_much(door: &Door, native: &Native) -> Option<Diagnostic> {
+    const MANY: u32 = 10_000;
+    let count = |range: &PortRange| u32::from(range.last - range.first) + 1;
+    let ports: u32 = native.ports.iter().map(count).sum();
+    if ports <= MANY {
+        return None;
+    }
+    let found = format!("the door opens {ports} ports");
+    let help = "they are closed to everybody else, as long as guard is yes: name those that are in use";
     Some(Diagnostic::warning(door.open_span.clone()?, found, help))
 }
 
