@@ -16,11 +16,9 @@ use std::{fs, process, thread};
 use knock_core::network::Network;
 use knock_linux::namespace;
 
-use crate::doctor::Reach;
+use crate::doctor::{PATH, Reach, listing};
 use crate::failure::Failure;
 
-/// Where `ip` may be.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How the interfaces on this side are named; a number follows.
 const NAME: &str = "knocktry";
 /// The interface on the stranger's side.
@@ -52,6 +50,11 @@ pub(crate) struct Outside {
     ways: Vec<Way>,
     /// Why there is no way by IPv6.
     pub(crate) no_ipv6: Option<String>,
+}
+
+/// Whether an interface of this machine is such a wire, this process's or another's.
+pub(crate) fn is_wire(interface: &str) -> bool {
+    interface.starts_with(NAME)
 }
 
 /// Refuses where the process is not root.
@@ -272,10 +275,7 @@ fn free_ipv6() -> Result<(Ipv6Addr, Ipv6Addr), String> {
 
 /// The networks that routes lead to.
 fn routes(family: &str) -> Vec<Network> {
-    let output =
-        Command::new("ip").args([family, "route", "show", "table", "all"]).env("PATH", PATH).output();
-    let listing =
-        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let listing = listing("ip", &[family, "route", "show", "table", "all"]).unwrap_or_default();
     let network = |line: &str| line.split_whitespace().take(2).find_map(|word| word.parse().ok());
     listing.lines().filter_map(network).collect()
 }

@@ -28,16 +28,20 @@ pub(crate) struct Log {
     pub(crate) foreground: bool,
     /// `-l`: the names of knockers.
     lookup: Option<Lookup>,
+    /// What is written when there is time: no door waits for a line.
+    waiting: Vec<(Line, Name)>,
 }
 
 impl Log {
     pub(crate) fn new(verbose: bool, debug: bool, lookup: bool) -> Self {
         let lookup = lookup.then(Lookup::new);
-        Self { file: None, path: None, syslog: None, verbose, debug, foreground: true, lookup }
+        let (file, path, syslog, waiting) = (None, None, None, Vec::new());
+        Self { file, path, syslog, verbose, debug, foreground: true, lookup, waiting }
     }
 
     /// Opens what the settings name in place of what was open; where that fails, what was open stays.
     pub(crate) fn reopen(&mut self, settings: &Settings) {
+        self.flush();
         let tell = |what, path: &PathBuf| format!("{what} log file: {}", path.display());
         if let Some(path) = &self.path {
             self.print(&tell("closing", path));
@@ -70,23 +74,23 @@ impl Log {
 
     /// A line of the log.
     pub(crate) fn say(&mut self, message: &str) {
-        self.submit(Line::new(None, message, true));
+        self.submit(Line::new(None, message, Kind::Both));
     }
 
     /// A line of the log about a knocker, who may be known by name.
     pub(crate) fn say_of(&mut self, source: IpAddr, message: &str) {
-        self.submit(Line::new(Some(source), message, true));
+        self.submit(Line::new(Some(source), message, Kind::Both));
     }
 
     /// A line of the log that does not go to standard output.
     pub(crate) fn record(&mut self, message: &str) {
-        self.submit(Line::new(None, message, false));
+        self.submit(Line::new(None, message, Kind::Recorded));
     }
 
     /// A line on standard output only.
-    pub(crate) fn print(&self, message: &str) {
+    pub(crate) fn print(&mut self, message: &str) {
         if self.verbose {
-            print_line(message);
+            self.waiting.push((Line::new(None, message, Kind::Printed), None));
         }
     }
 
@@ -99,16 +103,16 @@ impl Log {
     }
 
     /// What `-D` asks for.
-    pub(crate) fn debug(&self, message: impl FnOnce() -> String) {
+    pub(crate) fn debug(&mut self, message: impl FnOnce() -> String) {
         if self.debug {
-            print_line(&message());
+            self.waiting.push((Line::new(None, &message(), Kind::Printed), None));
         }
     }
 
-    /// Writes a line, or lets it wait behind those that wait for a name.
+    /// Has a line written, or lets it wait behind those that wait for a name.
     fn submit(&mut self, line: Line) {
         match &mut self.lookup {
-            None => self.write_line(&line, None),
+            None => self.waiting.push((line, None)),
             Some(lookup) => {
                 lookup.hold(line);
                 self.release();
@@ -116,16 +120,19 @@ impl Log {
         }
     }
 
-    /// Writes the lines whose knocker's name is known by now, up to the first whose is not.
+    /// Has the lines written whose knocker's name is known by now, up to the first whose is not.
     pub(crate) fn release(&mut self) {
-        while let Some((line, name)) = self.lookup.as_mut().and_then(Lookup::next_known) {
-            self.write_line(&line, name);
-        }
+        self.waiting.extend(std::iter::from_fn(|| self.lookup.as_mut().and_then(Lookup::next_known)));
     }
 
-    /// Writes the lines that wait for a name, with the names that are known.
+    /// Has the lines written that wait for a name, with the names that are known.
     pub(crate) fn release_all(&mut self) {
-        while let Some((line, name)) = self.lookup.as_mut().and_then(Lookup::next_anyway) {
+        self.waiting.extend(std::iter::from_fn(|| self.lookup.as_mut().and_then(Lookup::next_anyway)));
+    }
+
+    /// Writes what is to be written.
+    pub(crate) fn flush(&mut self) {
+        for (line, name) in std::mem::take(&mut self.waiting) {
             self.write_line(&line, name);
         }
     }
@@ -141,10 +148,12 @@ impl Log {
             (Some(source), None) => format!("{source}: {}", line.message),
             (Some(source), Some(name)) => format!("{source} ({name}): {}", line.message),
         };
-        if line.printed {
-            self.print(&message);
+        if line.kind == Kind::Printed || line.kind == Kind::Both && self.verbose {
+            print_line(&message);
         }
-        self.write(&line.time, &printable(&message));
+        if line.kind != Kind::Printed {
+            self.write(&line.time, &printable(&message));
+        }
     }
 
     fn write(&mut self, time: &ZonedDateTime, message: &str) {
@@ -165,14 +174,31 @@ pub(crate) struct Line {
     /// The knocker that it is about.
     pub(crate) source: Option<IpAddr>,
     message: String,
-    /// It goes to standard output too, with `-v`.
-    printed: bool,
+    kind: Kind,
+}
+
+/// Where a line goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// To standard output.
+    Printed,
+    /// To the log.
+    Recorded,
+    /// To the log, and with `-v` to standard output.
+    Both,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.release_all();
+        self.flush();
+    }
 }
 
 impl Line {
     /// A line of this moment.
-    pub(crate) fn new(source: Option<IpAddr>, message: &str, printed: bool) -> Self {
-        Self { time: ZonedDateTime::now(), source, message: message.to_owned(), printed }
+    pub(crate) fn new(source: Option<IpAddr>, message: &str, kind: Kind) -> Self {
+        Self { time: ZonedDateTime::now(), source, message: message.to_owned(), kind }
     }
 }
 

@@ -10,7 +10,9 @@ use knock_linux::links::Link;
 use crate::doctor::boot::Boot;
 use crate::doctor::files::File;
 use crate::doctor::ports::Port;
+use crate::doctor::process::Process;
 use crate::doctor::rules::Ruleset;
+use crate::doctor::rules::walk::Packet;
 
 /// SSH's port.
 const SSH: u16 = 22;
@@ -32,6 +34,7 @@ pub(crate) struct Facts {
     pub(crate) table: Table,
     /// How the daemon is, or why it cannot be asked.
     pub(crate) daemon: Result<Status, String>,
+    pub(crate) process: Process,
     /// The doors that it has, with their sequences.
     pub(crate) doors: Vec<control::Door>,
     pub(crate) links: Vec<Link>,
@@ -132,6 +135,12 @@ impl Facts {
         best.map(|link| link.name.clone())
     }
 
+    /// A packet with which a stranger begins a connection.
+    pub(crate) fn stranger(&self, protocol: &'static str, port: u16, ipv6: bool) -> Packet {
+        let interface = self.way_in();
+        Packet { ipv6, protocol, port, established: false, tracked: true, mark: 0, interface }
+    }
+
     /// Whether the machine can be reached by IPv6.
     pub(crate) fn has_ipv6(&self) -> bool {
         let of_others = self.links.iter().filter(|link| !link.loopback).flat_map(|link| &link.addresses);
@@ -147,9 +156,24 @@ impl Facts {
         address.is_loopback() || address.is_unspecified() || own()
     }
 
-    /// The doors' ports; SSH's where none is known and there are doors.
+    /// The ports that the kernel guards.
+    pub(crate) fn guarded(&self) -> impl Iterator<Item = &Port> {
+        self.ports.iter().filter(|port| port.native)
+    }
+
+    /// The same in words; empty where there are none.
+    pub(crate) fn guarded_in_words(&self) -> String {
+        self.guarded().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whose door guards a port.
+    pub(crate) fn guard_of(&self, protocol: &str, port: u16) -> Option<&Port> {
+        self.guarded().find(|guarded| guarded.contains(protocol, port))
+    }
+
+    /// The doors' ports; SSH's where none is known and there may be doors.
     pub(crate) fn ports_or_ssh(&self) -> Vec<Port> {
-        let has_doors = self.config.as_ref().is_ok_and(|config| !config.doors.is_empty());
+        let has_doors = self.config.as_ref().map_or(true, |config| !config.doors.is_empty());
         match (self.ports.is_empty(), has_doors) {
             (true, true) => vec![Port {
                 door: String::new(),
@@ -157,6 +181,7 @@ impl Facts {
                 first: SSH,
                 last: SSH,
                 native: false,
+                removes: false,
                 target: None,
                 ipv6: true,
             }],

@@ -12,6 +12,7 @@ mod files;
 mod finding;
 mod kernel;
 mod ports;
+mod process;
 mod remedy;
 mod report;
 mod rules;
@@ -22,7 +23,7 @@ use std::fs;
 use std::path::Path;
 
 use knock_core::config::{self, Config, Severity as Weight};
-use knock_core::control::{Answer, Request, Status, TableState};
+use knock_core::control::{Answer, Door, Request, Status, TableState};
 use knock_linux::links::{self, Routes};
 use knock_linux::time_sync;
 
@@ -30,6 +31,7 @@ pub(crate) use facts::Reach;
 use facts::{Facts, Reached, Table};
 use finding::Severity;
 use ports::Port;
+pub(crate) use rules::read::{PATH, listing};
 
 use crate::client::ask;
 use crate::commands::Context;
@@ -58,15 +60,16 @@ fn read(context: &Context, tries: bool) -> Facts {
     let config = configuration(&context.config);
     let ports = config.as_ref().map(ports::of).unwrap_or_default();
     let has_native_doors = ports.iter().any(|port| port.native);
-    let daemon = status(context);
+    let daemon = status(&context.socket).map_err(|failure| failure.to_string());
     let table = kernel::has_our_table();
     let (ruleset, filter_troubles) = rules::read::read();
-    let process = daemon.as_ref().ok().map(|status| status.pid);
+    let id = daemon.as_ref().ok().map(|status| status.pid);
+    let process = id.map(process::read).unwrap_or_default();
     let mut facts = Facts {
         config_path: absolute(&context.config),
-        lacking: kernel::lacking(process, has_native_doors, &table),
+        lacking: kernel::lacking(id, has_native_doors, &table),
         table: table_state(daemon.as_ref().ok(), table.unwrap_or(false)),
-        doors: doors(context),
+        doors: doors(&context.socket).unwrap_or_default(),
         files: files::read(&context.config, config.as_ref().ok(), &context.socket),
         config,
         ports,
@@ -75,7 +78,8 @@ fn read(context: &Context, tries: bool) -> Facts {
         daemon,
         links: links::read(Routes::Followed).unwrap_or_default(),
         clock: time_sync::is_synchronised().ok(),
-        boot: boot::read(Path::new("/")),
+        boot: boot::read(Path::new("/"), process.program.as_deref()),
+        process,
         reached: Vec::new(),
         not_tried: None,
     };
@@ -101,18 +105,19 @@ fn configuration(path: &Path) -> Result<Config, Vec<String>> {
     parsed.config.ok_or(errors)
 }
 
-fn status(context: &Context) -> Result<Status, String> {
-    match ask(&context.socket, &Request::Status {}).map(|reply| reply.answer) {
-        Ok(Answer::Status(status)) => Ok(*status),
-        Ok(_) => Err("knockd answers something else than its status".into()),
-        Err(failure) => Err(failure.to_string()),
+/// How the daemon is.
+pub(crate) fn status(socket: &Path) -> Result<Status, Failure> {
+    match ask(socket, &Request::Status {})?.answer {
+        Answer::Status(status) => Ok(*status),
+        _ => Err(Failure::NotUnderstood("it belongs to another request".into())),
     }
 }
 
-fn doors(context: &Context) -> Vec<knock_core::control::Door> {
-    match ask(&context.socket, &Request::Doors { secrets: true }).map(|reply| reply.answer) {
-        Ok(Answer::Doors { doors }) => doors,
-        _ => Vec::new(),
+/// The daemon's doors, with their sequences.
+pub(crate) fn doors(socket: &Path) -> Result<Vec<Door>, Failure> {
+    match ask(socket, &Request::Doors { secrets: true })?.answer {
+        Answer::Doors { doors } => Ok(doors),
+        _ => Err(Failure::NotUnderstood("it belongs to another request".into())),
     }
 }
 
@@ -145,6 +150,11 @@ fn try_all(ports: &[Port], outside: &Outside) -> Vec<Reached> {
 pub(crate) fn ports_of_command(command: &str) -> Vec<u16> {
     let tcp = |(protocol, port)| (protocol == knock_core::knock::Protocol::Tcp).then_some(port);
     ports::named(command).into_iter().filter_map(tcp).collect()
+}
+
+/// Whether the daemon passes over IPv6.
+pub(crate) fn passes_over_ipv6(status: &Status) -> bool {
+    process::read(status.pid).only_ipv4
 }
 
 /// How many rules ask for an interface other than loopback.

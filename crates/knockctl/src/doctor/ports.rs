@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use knock_core::config::{Config, Door};
+use knock_core::config::{Commands, Config, Door};
 use knock_core::knock::Protocol;
 
 /// A port that is to be closed to whoever has not knocked.
@@ -14,6 +14,8 @@ pub(crate) struct Port {
     pub(crate) last: u16,
     /// The kernel opens it, not a command.
     pub(crate) native: bool,
+    /// The door's commands only take away what another door lets in.
+    pub(crate) removes: bool,
     /// The machine whose port it is, where it is another.
     pub(crate) target: Option<IpAddr>,
     /// Whether the door opens it by IPv6.
@@ -58,6 +60,7 @@ fn native(door: &Door) -> Vec<Port> {
         first: range.first,
         last: range.last,
         native: true,
+        removes: false,
         target: door.target,
         ipv6: door.target.is_none_or(|target| target.is_ipv6()),
     };
@@ -67,16 +70,30 @@ fn native(door: &Door) -> Vec<Port> {
 fn commanded(door: &Door) -> Vec<Port> {
     let Some(command) = &door.commands.start else { return Vec::new() };
     let ipv6 = door.commands.start_6.as_ref().is_some_and(|command| !command.is_empty());
+    let Commands { start_6, stop, stop_6, .. } = &door.commands;
+    let removes = [Some(command), start_6.as_ref(), stop.as_ref(), stop_6.as_ref()]
+        .into_iter()
+        .flatten()
+        .all(|command| only_removes(command));
     let port = |(protocol, port)| Port {
         door: door.key.name.clone(),
         protocol,
         first: port,
         last: port,
         native: false,
+        removes,
         target: door.target,
         ipv6,
     };
     named(command).into_iter().map(port).collect()
+}
+
+/// Whether a command takes rules away, and puts none.
+fn only_removes(command: &str) -> bool {
+    let has = |wanted: &[&str]| command.split_whitespace().any(|word| wanted.contains(&word));
+    command.is_empty()
+        || (has(&["-D", "--delete", "delete"])
+            && !has(&["-I", "-A", "--insert", "--append", "insert", "add"]))
 }
 
 /// The ports that a command of a firewall lets the knocker in at.

@@ -12,6 +12,7 @@ use super::checks::examine;
 use super::facts::{Facts, Reach, Reached, Table};
 use super::files::{File, Kind};
 use super::finding::{Finding, Severity};
+use super::process::Process;
 use super::rules::nft::{self, Texts};
 use super::rules::{Hook, Ruleset, save, walk};
 use super::{boot, ports, report};
@@ -86,7 +87,8 @@ fn facts(doors: &str, ruleset: Ruleset) -> Facts {
         links: vec![link("eth0")],
         clock: Some(true),
         files: vec![],
-        boot: Boot { systemd: true, knockd: true, switched_off: false, firewalls: vec!["nftables"] },
+        boot: Boot { systemd: true, knockd: true, firewalls: vec!["nftables"], ..Boot::default() },
+        process: Process::default(),
         lacking: vec![],
         reached: vec![],
         not_tried: None,
@@ -198,7 +200,30 @@ fn whom_a_door_lets_in_must_come_through() {
     assert!(one(&facts(NATIVE, behind), "drop-before-accept").found.contains("-A INPUT -p tcp -j REJECT"));
     let raw = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 22 -m tcp --tcp-flags SYN SYN -j DROP\nCOMMIT";
     let early = Ruleset { chains: save::parse(raw, "iptables") };
-    assert!(one(&facts(NATIVE, early), "dropped-early").found.contains("PREROUTING (iptables -t raw)"));
+    let finding = one(&facts(NATIVE, early), "dropped-early");
+    assert!(finding.found.contains("PREROUTING (iptables -t raw)"));
+    assert_eq!(finding.remedy[0], "iptables -t raw -I PREROUTING -p tcp --dport 22 -j ACCEPT");
+}
+
+#[test]
+fn before_connection_tracking_there_is_no_state() {
+    let raw = |rules: &str| {
+        let listing = format!("*raw\n:PREROUTING ACCEPT [0:0]\n{rules}\nCOMMIT");
+        Ruleset { chains: save::parse(&listing, "iptables") }
+    };
+    let drop = "-A PREROUTING -p tcp -m tcp --dport 22 -j DROP";
+    let by_state = format!("-A PREROUTING -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n{drop}");
+    for rules in [drop, &by_state, "-A PREROUTING -m conntrack --ctstate INVALID -j DROP"] {
+        for doors in [NATIVE, COMMAND] {
+            let finding = one(&facts(doors, raw(rules)), "no-established-rule");
+            assert_eq!(finding.remedy[0], "iptables -t raw -I PREROUTING -p tcp --dport 22 -j ACCEPT");
+            assert!(!finding.remedy.concat().contains("ctstate"), "{finding:?}");
+        }
+    }
+    // In mangle there is one.
+    let mangle = by_state.replace("-j DROP", "-m conntrack --ctstate ESTABLISHED -j DROP");
+    let mangle = format!("*mangle\n:PREROUTING ACCEPT [0:0]\n{mangle}\nCOMMIT");
+    assert_eq!(names(&facts(NATIVE, Ruleset { chains: save::parse(&mangle, "iptables") })), [] as [&str; 0]);
 }
 
 #[test]
@@ -273,6 +298,29 @@ fn commands_open_what_is_closed() {
 }
 
 #[test]
+fn doors_that_only_close_are_told_so() {
+    let closing = "[closeSSH]\nSequence = 5623,8319:udp,7142,3:udp\n\
+         Start_Command = iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT\n";
+    let remedies = |doors: &str| -> Vec<_> {
+        let found = findings(&facts(doors, Ruleset::default())).into_iter();
+        found
+            .filter(|finding| finding.found.contains("closeSSH"))
+            .flat_map(|finding| finding.remedy)
+            .collect()
+    };
+    for (doors, wanted) in [
+        (format!("{}{closing}", COMMAND.replace("[ssh]", "[openSSH]")), "close = openSSH instead of"),
+        (format!("{NATIVE}{closing}"), "close = ssh instead of"),
+        (closing.to_owned(), "close = the door that opens it instead of"),
+    ] {
+        let remedies = remedies(&doors).concat();
+        assert!(remedies.contains(wanted) && !remedies.contains("open = "), "{doors}: {remedies}");
+    }
+    let opening = findings(&facts(COMMAND, Ruleset::default()));
+    assert!(opening[0].remedy.concat().contains("open = 22/tcp instead of"), "{opening:?}");
+}
+
+#[test]
 fn a_table_that_is_gone_guards_nothing() {
     let mut facts = facts(NATIVE, Ruleset::default());
     facts.table = Table::Missing;
@@ -339,6 +387,13 @@ fn dockers_ports() {
         "{all:#?}"
     );
     one(&guarded, "published-and-guarded");
+    // The door is for the container, and names its inner port.
+    let inner = facts(&NATIVE.replace("22/tcp", "80/tcp"), docker(":INPUT ACCEPT [0:0]"));
+    let finding = one(&inner, "published-unguarded");
+    assert_eq!(finding.found, "8080/tcp is published to port 80 of 172.17.0.2, and no door guards it");
+    assert_eq!(finding.remedy, ["in [ssh] of /etc/knockd.conf: open = 8080/tcp"]);
+    let both = facts(&NATIVE.replace("22/tcp", "80/tcp, 8080/tcp"), docker(":INPUT ACCEPT [0:0]"));
+    one(&both, "published-and-guarded");
 }
 
 #[test]
@@ -394,7 +449,12 @@ fn secrets_are_for_root_alone() {
 fn the_daemon_may_have_another_configuration() {
     let mut facts = facts(NATIVE, Ruleset::default());
     facts.doors[0].opens = vec!["2222/tcp".into()];
-    assert!(one(&facts, "changed-since").found.ends_with("door ssh, open"));
+    let finding = one(&facts, "changed-since");
+    assert!(finding.found.ends_with("door ssh, open"));
+    assert!(finding.remedy[1].starts_with("or put the old file back"), "{finding:?}");
+    let unconfirmed = Status { pending_confirmation: Some(Seconds::default()), ..status() };
+    let pending = Facts { daemon: Ok(unconfirmed), ..facts.clone() };
+    assert!(one(&pending, "changed-since").why.ends_with("is not confirmed yet"));
     facts.doors.clear();
     assert!(one(&facts, "changed-since").found.ends_with("it has no door ssh"));
     let mut status = status();
@@ -404,7 +464,18 @@ fn the_daemon_may_have_another_configuration() {
     facts.daemon = Ok(status);
     assert_eq!(names(&facts), ["other-configuration", "unconfirmed", "journal"]);
     facts = self::facts("[ssh]\nSequenz = 1\n", Ruleset::default());
-    assert!(names(&facts).contains(&"configuration"));
+    assert_eq!(names(&facts), ["configuration"]);
+    let told = report::text(&examine(&facts));
+    assert!(!told.contains("Doors       ok") && !told.contains("with this configuration"), "{told}");
+}
+
+#[test]
+fn a_daemon_that_passes_over_ipv6() {
+    let mut facts = facts(NATIVE, Ruleset::default());
+    facts.process.only_ipv4 = true;
+    assert_eq!(one(&facts, "deaf-to-ipv6").severity, Severity::Note);
+    facts.links[0].addresses.retain(|(address, _)| address.is_ipv4());
+    assert_eq!(findings(&facts), []);
 }
 
 #[test]
@@ -423,20 +494,21 @@ fn what_happens_at_boot() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     };
-    assert_eq!(boot::read(Path::new("/nowhere")), Boot::default());
+    let read = || boot::read(&directory, Some(Path::new("/nowhere/bin/knockd")));
+    assert_eq!(boot::read(Path::new("/nowhere"), None), Boot::default());
     write("etc/rc2.d/S01knockd", "");
     write("etc/default/knockd", "# START_KNOCKD=1\nSTART_KNOCKD=0\n");
-    let found = boot::read(&directory);
+    let found = read();
     assert_eq!((found.systemd, found.knockd, found.switched_off), (false, false, true));
     write("etc/default/knockd", "START_KNOCKD=1\n");
-    assert!(boot::read(&directory).knockd);
+    assert!(read().knockd);
     write("run/systemd/system/x", "");
-    assert!(!boot::read(&directory).knockd, "systemd goes by its units");
+    assert!(!read().knockd, "systemd goes by its units");
     write("etc/systemd/system/multi-user.target.wants/knockd.service", "");
     write("etc/systemd/system/sysinit.target.wants/nftables.service", "");
     write("etc/systemd/system/multi-user.target.wants/ufw.service", "");
     write("etc/ufw/ufw.conf", "ENABLED=no\n");
-    let found = boot::read(&directory);
+    let found = read();
     assert_eq!((found.knockd, found.firewalls), (true, vec!["nftables"]));
     std::fs::remove_dir_all(&directory).unwrap();
 
@@ -445,6 +517,47 @@ fn what_happens_at_boot() {
     assert_eq!(names(&facts), ["not-started-at-boot", "firewall-not-kept"]);
     facts.boot.knockd = true;
     assert_eq!(names(&facts), ["open-until-start", "firewall-not-kept"]);
+}
+
+#[test]
+fn another_program_at_boot() {
+    let directory = std::env::temp_dir().join(format!("knockctl-program-{}", std::process::id()));
+    let write = |path: &str, text: &str| {
+        let path = directory.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let ours = Path::new("/nowhere/local/knockd");
+    let theirs = Path::new("/nowhere/sbin/knockd");
+    let read = || boot::read(&directory, Some(ours));
+    write("etc/init.d/knockd", "DAEMON=/nowhere/sbin/knockd\n");
+    assert_eq!(read().program.as_deref(), Some(theirs));
+    write("run/systemd/system/x", "");
+    write("lib/systemd/system/knockd.service", "[Service]\nExecStart=-/nowhere/sbin/knockd $KNOCKD_OPTS\n");
+    let mut found = facts(NATIVE, Ruleset::default());
+    found.process.program = Some(ours.into());
+    found.boot = read();
+    assert_eq!(found.boot.program.as_deref(), Some(theirs));
+    let finding = one(&found, "not-started-at-boot");
+    assert!(finding.remedy[0].contains("ExecStart=/nowhere/local/knockd -c /etc/knockd.conf"), "{finding:?}");
+    write("etc/systemd/system/multi-user.target.wants/knockd.service", "");
+    found.boot = read();
+    let finding = one(&found, "other-program-at-boot");
+    assert_eq!(finding.severity, Severity::Problem);
+    assert!(finding.found.starts_with("/nowhere/sbin/knockd is started at boot"), "{finding:?}");
+    assert!(finding.remedy[0].contains("systemctl reenable knockd"), "{finding:?}");
+    // What somebody wrote on top of the unit counts, and so does a unit of another name.
+    let own = "[Service]\nExecStart=\nExecStart=/nowhere/local/knockd\n";
+    write("etc/systemd/system/knockd.service.d/own.conf", own);
+    assert_eq!(read().program.as_deref(), Some(ours));
+    std::fs::remove_dir_all(directory.join("etc/systemd/system")).unwrap();
+    write("etc/systemd/system/toctoc.service", own);
+    assert!(!read().knockd);
+    write("etc/systemd/system/multi-user.target.wants/toctoc.service", "");
+    assert_eq!((read().knockd, read().program.as_deref()), (true, Some(ours)));
+    found.boot = read();
+    assert_eq!(names(&found), ["open-until-start"]);
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]
@@ -463,6 +576,7 @@ fn reads_what_nft_prints() {
         protocol: "tcp",
         port: 22,
         established: false,
+        tracked: true,
         mark: 0,
         interface: Some("eth0".into()),
     };
@@ -535,7 +649,9 @@ fn the_manual_has_every_finding() {
     let sources = [
         include_str!("checks/doors.rs"),
         include_str!("checks/filter.rs"),
+        include_str!("checks/forwarding.rs"),
         include_str!("checks/machine.rs"),
+        include_str!("checks/open.rs"),
     ];
     let mut found = 0;
     for source in sources {

@@ -21,16 +21,16 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use knock_core::control::{Answer, Door, EventKind, Grant, GrantState, Request};
+use knock_core::control::{Answer, Door, EventKind, Grant, GrantState, Request, Status};
 use knock_core::network::Network;
 
 use crate::client::{Connection, ask};
 use crate::commands::Context;
-use crate::doctor::{Reach, ports_of_command};
+use crate::doctor::{self, Reach};
 use crate::failure::Failure;
-use crate::outside::{Held, Outside, Way, need_root};
+use crate::outside::{self, Held, Outside, Way, need_root};
 use aftermath::Aftermath;
-use step::{Protocol, short};
+use step::{Protocol, Reached, short};
 use watch::Watch;
 
 /// How long the daemon may take to tell what became of the knocks.
@@ -55,6 +55,7 @@ pub(crate) fn run(context: &Context, name: &str, waits: bool) -> Result<(), Fail
     need_root("try")?;
     let door = find(&context.socket, name)?;
     let sequence = knocks(&door)?;
+    let status = doctor::status(&context.socket)?;
     let outside = Outside::make().map_err(Failure::Refused)?;
     let listening = Request::Listen { interface: outside.interface().to_owned() };
     // The daemon listens there as long as this connection is open.
@@ -70,8 +71,10 @@ pub(crate) fn run(context: &Context, name: &str, waits: bool) -> Result<(), Fail
         outside: &outside,
         watch,
         waits,
+        passes_over_ipv6: doctor::passes_over_ipv6(&status),
         protocol: Protocol::new(context.json),
     };
+    trial.listening(&status)?;
     trial.remark()?;
     for way in outside.ways() {
         trial.of(way)?;
@@ -80,10 +83,7 @@ pub(crate) fn run(context: &Context, name: &str, waits: bool) -> Result<(), Fail
 }
 
 fn find(socket: &Path, name: &str) -> Result<Door, Failure> {
-    let reply = ask(socket, &Request::Doors { secrets: true })?;
-    let Answer::Doors { doors } = reply.answer else {
-        return Err(Failure::NotUnderstood("it belongs to another request".into()));
-    };
+    let doors = doctor::doors(socket)?;
     let names: Vec<_> = doors.iter().map(|door| door.name.clone()).collect();
     let unknown =
         || Failure::Refused(format!("there is no door \"{name}\"; there are: {}", names.join(", ")));
@@ -112,16 +112,31 @@ struct Trial<'a> {
     outside: &'a Outside,
     watch: Watch,
     waits: bool,
+    passes_over_ipv6: bool,
     protocol: Protocol,
 }
 
 impl Trial<'_> {
+    /// Whether anybody can knock at all: the trial brings a wire of its own.
+    fn listening(&mut self, status: &Status) -> Result<(), Failure> {
+        let of_others = || status.interfaces.iter().filter(|interface| !outside::is_wire(&interface.name));
+        if of_others().any(|interface| interface.up && !interface.addresses.is_empty()) {
+            return Ok(());
+        }
+        let names: Vec<_> = of_others().map(|interface| interface.name.as_str()).collect();
+        let found = match names.is_empty() {
+            true => "knockd listens on no interface".to_owned(),
+            false => format!("knockd listens on {} alone, which is down or has no address", names.join(", ")),
+        };
+        self.protocol.failed(format!("{found}: nobody can knock, but for this trial"), DOCTOR)
+    }
+
     /// What cannot be tried.
     fn remark(&mut self) -> Result<(), Failure> {
         if let Some(why) = &self.outside.no_ipv6 {
             self.protocol.unknown(format!("IPv6 is not tried: {why}"))?;
         }
-        let rules = crate::doctor::rules_of_interfaces();
+        let rules = doctor::rules_of_interfaces();
         if rules > 0 {
             self.protocol.unknown(format!(
                 "{rules} rules of the firewall name an interface: what they do to packets of others is not tried"
@@ -141,11 +156,15 @@ impl Trial<'_> {
                 .protocol
                 .unknown(format!("not tried: only {} may knock (allow_from)", networks.join(", ")));
         }
+        if way.inside.is_ipv6() && self.passes_over_ipv6 {
+            return self.protocol.unknown("not tried: knockd passes over IPv6 (-4)");
+        }
         let ports = self.ports(way.inside);
         self.before(way, &ports)?;
         if !self.knock(way)? {
             return Ok(());
         }
+        self.protocol.reached = self.protocol.reached.max(Reached::Opened);
         let held = self.behind(way, &ports)?;
         self.close(way)?;
         self.after(way, &ports)?;
@@ -160,7 +179,8 @@ impl Trial<'_> {
             (protocol == "tcp").then_some(first)
         };
         let native = self.door.opens.iter().filter_map(of_range);
-        let commanded = self.command(to).map(|command| ports_of_command(&command)).unwrap_or_default();
+        let commanded =
+            self.command(to).map(|command| doctor::ports_of_command(&command)).unwrap_or_default();
         let mut ports: Vec<u16> = native.chain(commanded).take(MAX_PORTS).collect();
         ports.dedup();
         ports
@@ -310,8 +330,14 @@ impl Trial<'_> {
         for (port, reach) in met {
             let listeners = listeners::at(port);
             match (reach, listeners::serve(&listeners, way.inside)) {
-                (Reach::Connected, _) => self.protocol.ok(format!("{port}/tcp: a connection was made"))?,
+                (Reach::Connected, _) => {
+                    self.protocol.reached = Reached::Connected;
+                    self.protocol.ok(format!("{port}/tcp: a connection was made"))?;
+                }
                 (Reach::Refused, false) => {
+                    if listeners.is_empty() {
+                        self.protocol.unserved(port);
+                    }
                     self.protocol.unknown(format!("{port}/tcp is open, but {}", nobody(&listeners)))?
                 }
                 (Reach::Refused, true) => {

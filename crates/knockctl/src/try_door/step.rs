@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::output::{print, printable};
+use crate::output::{print, printable, printable_json};
 
 /// How a step went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -30,16 +30,29 @@ pub(crate) struct Step {
     pub(crate) remedy: Option<String>,
 }
 
+/// How far a stranger came, by any family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reached {
+    Nothing,
+    /// The door opened.
+    Opened,
+    /// A connection was made behind it.
+    Connected,
+}
+
 /// Tells steps as they are made, or all at the end as JSON.
 pub(crate) struct Protocol {
     json: bool,
     family: &'static str,
-    pub(crate) steps: Vec<Step>,
+    steps: Vec<Step>,
+    pub(crate) reached: Reached,
+    /// The TCP ports behind the open door at which nothing listens.
+    unserved: Vec<u16>,
 }
 
 impl Protocol {
     pub(crate) const fn new(json: bool) -> Self {
-        Self { json, family: "", steps: Vec::new() }
+        Self { json, family: "", steps: Vec::new(), reached: Reached::Nothing, unserved: Vec::new() }
     }
 
     /// The steps that follow are of one family.
@@ -67,19 +80,45 @@ impl Protocol {
         if self.json { Ok(()) } else { print(&text) }
     }
 
-    pub(crate) fn has_failed(&self) -> bool {
-        self.steps.iter().any(|step| step.outcome == Outcome::Failed)
+    /// Nothing listens at this port behind the open door.
+    pub(crate) fn unserved(&mut self, port: u16) {
+        if !self.unserved.contains(&port) {
+            self.unserved.push(port);
+        }
     }
 
     /// The last word.
     pub(crate) fn end(self, door: &str) -> Result<(), Failure> {
-        let failed = self.has_failed();
-        match self.json {
-            true => print(&format!("{}\n", json!({ "door": door, "works": !failed, "steps": self.steps })))?,
-            false if failed => print(&format!("\n{} does not work as it should.\n", printable(door)))?,
-            false => print(&format!("\n{} works.\n", printable(door)))?,
+        let (works, verdict) = self.verdict(door);
+        print(&match self.json {
+            true => {
+                let told = json!({ "door": door, "works": works, "verdict": verdict, "steps": self.steps });
+                format!("{}\n", printable_json(&told.to_string()))
+            }
+            false => format!("\n{}.\n", printable(&verdict)),
+        })?;
+        if works { Ok(()) } else { Err(Failure::Told) }
+    }
+
+    /// A door works where somebody came in and nothing failed.
+    fn verdict(&self, door: &str) -> (bool, String) {
+        if self.steps.iter().any(|step| step.outcome == Outcome::Failed) {
+            return (false, format!("{door} does not work as it should"));
         }
-        if failed { Err(Failure::Told) } else { Ok(()) }
+        let unserved: Vec<_> = self.unserved.iter().map(|port| format!("{port}/tcp")).collect();
+        match (self.reached, unserved.is_empty()) {
+            (Reached::Connected, _) => (true, format!("{door} works")),
+            (Reached::Opened, false) => {
+                (false, format!("{door}: the door opens, but nothing listens at {}", unserved.join(", ")))
+            }
+            (Reached::Opened, true) => (
+                false,
+                format!(
+                    "{door} opens, but no connection could be tried, so nothing is known of what is behind it"
+                ),
+            ),
+            (Reached::Nothing, _) => (false, format!("nothing was tried, so nothing is known of {door}")),
+        }
     }
 }
 

@@ -130,6 +130,38 @@ fn a_drop_where_no_mark_is_seen() -> io::Result<()> {
     let scene = Scene::new(raw, NATIVE)?;
     let finding = scene.finding("dropped-early")?;
     assert!(finding.found.starts_with("ip raw early drops 22/tcp"), "{finding:?}");
+    scene.cure("dropped-early")?;
+    let by_state = "nft flush chain ip raw early
+        nft add rule ip raw early ct state established accept
+        nft add rule ip raw early tcp dport 22 drop";
+    scene.server().sh(by_state)?;
+    let finding = scene.finding("no-established-rule")?;
+    assert!(!finding.remedy.concat().contains("ct state"), "{finding:?}");
+    scene.cure("no-established-rule")?;
+    assert_eq!(scene.problems()?, [] as [&str; 0]);
+    assert!(scene.trial("ssh")?.0, "so it is");
+    Ok(())
+}
+
+#[test]
+fn a_published_port_that_no_door_guards() -> io::Result<()> {
+    let publish = "nft add table ip nat
+        nft add chain ip nat pre '{ type nat hook prerouting priority dstnat; }'
+        nft add rule ip nat pre tcp dport 8080 dnat to 172.17.0.2:22";
+    let scene = Scene::new(publish, NATIVE)?;
+    let finding = scene.finding("published-unguarded")?;
+    assert!(finding.found.starts_with("8080/tcp is published to port 22 of 172.17.0.2"), "{finding:?}");
+    assert!(finding.severity == "warning" && finding.remedy[0].ends_with("open = 8080/tcp"), "{finding:?}");
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_passes_over_ipv6() -> io::Result<()> {
+    let scene = Scene::with_arguments("", NATIVE, &["-4"])?;
+    assert_eq!(scene.finding("deaf-to-ipv6")?.severity, "note");
+    let (works, steps) = scene.trial("ssh")?;
+    let told = steps.iter().any(|step| step == "IPv6 unknown: not tried: knockd passes over IPv6 (-4)");
+    assert!(works && told, "{steps:#?}");
     Ok(())
 }
 

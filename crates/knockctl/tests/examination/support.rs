@@ -24,11 +24,16 @@ pub(crate) struct Scene {
 impl Scene {
     /// `firewall` is a script for the server's shell.
     pub(crate) fn new(firewall: &str, config: &str) -> io::Result<Self> {
+        Self::with_arguments(firewall, config, &[])
+    }
+
+    /// The same, with more arguments for the daemon.
+    pub(crate) fn with_arguments(firewall: &str, config: &str, arguments: &[&str]) -> io::Result<Self> {
         let lab = Lab::pair()?;
         let service = Service::start(lab.server(), 22)?;
         lab.server().sh(firewall)?;
         let config = format!("[options]\nInterface = eth0\n{}", config.trim_start_matches("[options]\n"));
-        let daemon = Daemon::of(lab::binary("knockd")?).config(config).start(lab.server())?;
+        let daemon = Daemon::of(lab::binary("knockd")?).config(config).args(arguments).start(lab.server())?;
         Ok(Self { lab, _service: service, daemon: Some(daemon) })
     }
 
@@ -97,6 +102,13 @@ impl Scene {
         }
         let left = self.doctor()?.into_iter().find(|finding| finding.name == name);
         left.map_or(Ok(()), |left| Err(io::Error::other(format!("still there: {left:#?}"))))
+    }
+
+    /// The last word of a trial for people, and whether it is a good one.
+    pub(crate) fn verdict(&self, door: &str) -> io::Result<(bool, String)> {
+        let output = self.output(&format!("try {door}"))?;
+        let told = String::from_utf8_lossy(&output.stdout);
+        Ok((output.status.success(), told.lines().last().unwrap_or_default().to_owned()))
     }
 
     /// The steps of a trial, and whether the door works.

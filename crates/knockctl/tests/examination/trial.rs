@@ -125,9 +125,50 @@ fn knocks_that_are_not_taken() -> io::Result<()> {
         "{steps:#?}"
     );
     let scene = Scene::new("", &format!("{NATIVE}allow_from = 192.0.2.0/24, 2001:db8::/32\n"))?;
-    let (_, steps) = scene.trial("ssh")?;
-    assert!(has(&steps, "IPv6 unknown: not tried: only 192.0.2.0/24, 2001:db8::/32 may knock"), "{steps:#?}");
+    let (works, steps) = scene.trial("ssh")?;
+    assert!(
+        !works && has(&steps, "IPv6 unknown: not tried: only 192.0.2.0/24, 2001:db8::/32 may knock"),
+        "{steps:#?}"
+    );
     scene.assert_clean()
+}
+
+#[test]
+fn a_door_that_nobody_came_through_does_not_work() -> io::Result<()> {
+    let verdicts = [
+        (format!("{NATIVE}allow_from = 192.0.2.0/24\n"), "nothing was tried, so nothing is known of ssh."),
+        (NATIVE.replace("22/tcp", "2222/tcp"), "ssh: the door opens, but nothing listens at 2222/tcp."),
+        (
+            NATIVE.replace("22/tcp", "53/udp"),
+            "ssh opens, but no connection could be tried, so nothing is known of what is behind it.",
+        ),
+    ];
+    for (config, verdict) in verdicts {
+        let scene = Scene::new("", &config)?;
+        assert_eq!(scene.verdict("ssh")?, (false, verdict.to_owned()), "{config}");
+        let (works, steps) = scene.trial("ssh")?;
+        assert!(!works && !has(&steps, " failed: "), "{steps:#?}");
+        scene.assert_clean()?;
+    }
+    // One family is enough.
+    let scene = Scene::new("", &format!("{NATIVE}allow_from = 198.18.0.0/15\n"))?;
+    assert_eq!(scene.verdict("ssh")?, (true, "ssh works.".to_owned()));
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_nobody_can_knock_at() -> io::Result<()> {
+    let scene = Scene::new("", NATIVE)?;
+    for (change, step) in [
+        ("address flush dev eth0", "knockd listens on eth0 alone, which is down or has no address"),
+        ("link delete eth0", "knockd listens on no interface"),
+    ] {
+        scene.server().ip(change)?;
+        lab::wait_until("knockd has taken notice", SOON, || {
+            scene.trial("ssh").is_ok_and(|(works, steps)| !works && has(&steps, &format!("failed: {step}")))
+        })?;
+    }
+    Ok(())
 }
 
 #[test]

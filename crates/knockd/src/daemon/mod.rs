@@ -145,6 +145,7 @@ impl<'a> Daemon<'a> {
         self.audit.log.print(&format!("listening on {names}..."));
         self.audit.log.record(&format!("starting up, listening on {names}"));
         self.tell_troubles();
+        self.audit.log.flush();
     }
 
     /// Says what keeps anybody from knocking.
@@ -177,6 +178,7 @@ impl<'a> Daemon<'a> {
 
     /// Waits for something to do, and does it.
     fn turn(&mut self) -> Result<(), String> {
+        self.audit.log.flush();
         self.alarm.set(self.next_deadline()).map_err(say("timerfd"))?;
         let ready = self.wait().map_err(say("poll"))?;
         let now = clock::now();
@@ -355,6 +357,7 @@ impl<'a> Daemon<'a> {
         self.audit.log.print("closing...");
         self.audit.log.record("shutting down");
         self.audit.log.release_all();
+        self.audit.log.flush();
         self.pid_file = None;
     }
 }

@@ -4,22 +4,15 @@ use knock_core::config::advice::weakness;
 use knock_core::config::{Config, Door, SequenceSource};
 use knock_core::control::{self, JournalState};
 
+use super::filter::TO_US;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Finding, Section};
-use crate::doctor::rules::Hook;
-use crate::doctor::rules::walk::{Packet, Verdict};
+use crate::doctor::remedy;
+use crate::doctor::rules::walk::Verdict;
 
 /// Of the daemon.
 pub(crate) fn daemon(facts: &Facts) -> Section {
     let mut findings = Vec::new();
-    if let Err(errors) = &facts.config {
-        let finding = Finding::problem(
-            "configuration",
-            format!("{} cannot be used: {}", facts.config_path, errors.join("; ")),
-            "knockd does not start with it, and does not take it over",
-        );
-        findings.push(finding.with(format!("knockd --check -c {}", facts.config_path)));
-    }
     match &facts.daemon {
         Err(why) => findings.push(
             Finding::problem("not-running", why, "no knock opens anything")
@@ -28,7 +21,8 @@ pub(crate) fn daemon(facts: &Facts) -> Section {
         Ok(status) => findings.extend(running(facts, status)),
     }
     let well = facts.status().map_or_else(String::new, |status| {
-        format!("it runs, version {}, with this configuration", status.version)
+        let with = if facts.config.is_ok() { ", with this configuration" } else { "" };
+        format!("it runs, version {}{with}", status.version)
     });
     Section { title: "Daemon", well, findings }
 }
@@ -47,9 +41,14 @@ fn running(facts: &Facts, status: &control::Status) -> Vec<Finding> {
     {
         let found =
             format!("knockd has another configuration in force than {}: {difference}", facts.config_path);
+        let why = match status.pending_confirmation {
+            None => "the file was changed since it was read, or what was read of it was taken back",
+            Some(_) => "the file was changed since it was read, and what is in force is not confirmed yet",
+        };
         findings.push(
-            Finding::warning("changed-since", found, "the file was changed since it was read")
-                .with("knockctl reload --confirm 60"),
+            Finding::warning("changed-since", found, why)
+                .with("knockctl reload --confirm 60, which takes the file as it is")
+                .with("or put the old file back: the next start takes the file as it is"),
         );
     }
     if let Some(left) = status.pending_confirmation {
@@ -125,16 +124,17 @@ fn differs(door: &Door, other: &control::Door) -> Option<&'static str> {
 
 /// Of the doors.
 pub(crate) fn doors(facts: &Facts) -> Section {
-    let Ok(config) = &facts.config else {
-        return Section {
-            title: "Doors",
-            well: "not known: the configuration cannot be read".into(),
-            findings: Vec::new(),
-        };
+    let config = match &facts.config {
+        Ok(config) => config,
+        Err(errors) => {
+            let findings = vec![unusable(&facts.config_path, errors)];
+            return Section { title: "Doors", well: String::new(), findings };
+        }
     };
     let mut findings: Vec<_> = config.doors.iter().filter_map(weak).collect();
     findings.extend(facts.doors.iter().filter_map(used_up));
     findings.extend(config.doors.iter().filter_map(|door| no_ipv6(facts, door)));
+    findings.extend(deaf_to_ipv6(facts));
     if config.doors.is_empty() {
         let found = format!("{} has no door", facts.config_path);
         findings.push(
@@ -147,6 +147,24 @@ pub(crate) fn doors(facts: &Facts) -> Section {
         well: format!("{}, none with a weak sequence", count(config.doors.len())),
         findings,
     }
+}
+
+fn unusable(path: &str, errors: &[String]) -> Finding {
+    let found = format!("{path} cannot be used: {}", errors.join("; "));
+    let why =
+        "knockd does not start with it, and does not take it over; what its doors are for is not known here";
+    Finding::problem("configuration", found, why).with(format!("knockd --check -c {path}"))
+}
+
+/// Ports that nobody can open by IPv6.
+fn deaf_to_ipv6(facts: &Facts) -> Option<Finding> {
+    let guards = facts.guard() && facts.has_ipv6() && facts.guarded().any(|port| port.ipv6);
+    if !facts.process.only_ipv4 || !guards {
+        return None;
+    }
+    let found = format!("knockd passes over IPv6 (-4), and guards {} by IPv6 too", facts.guarded_in_words());
+    let finding = Finding::note("deaf-to-ipv6", found, "whoever comes by IPv6 stays outside, knock or not");
+    Some(finding.with("start knockd without -4, or knock by IPv4 alone: knock -4"))
 }
 
 fn count(doors: usize) -> String {
@@ -186,15 +204,8 @@ fn no_ipv6(facts: &Facts, door: &Door) -> Option<Finding> {
         return None;
     }
     let port = facts.ports.iter().find(|port| !port.native && port.door == door.key.name)?;
-    let packet = |ipv6| Packet {
-        ipv6,
-        protocol: port.protocol_name(),
-        port: port.first,
-        established: false,
-        mark: 0,
-        interface: facts.way_in(),
-    };
-    let verdict = |ipv6| facts.ruleset.fate(&packet(ipv6), &[Hook::Prerouting, Hook::Input]).verdict;
+    let packet = |ipv6| facts.stranger(port.protocol_name(), port.first, ipv6);
+    let verdict = |ipv6| facts.ruleset.fate(&packet(ipv6), &TO_US).verdict;
     if (verdict(false), verdict(true)) != (Verdict::Drop, Verdict::Accept) {
         return None;
     }
@@ -205,9 +216,6 @@ fn no_ipv6(facts: &Facts, door: &Door) -> Option<Finding> {
         finding
             .with("ip6tables -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")
             .with(format!("ip6tables -A INPUT -p {} --dport {} -j DROP", port.protocol, port.first))
-            .with(format!(
-                "in [{}] of {}: open = {port} instead of the commands, which guards both",
-                door.key.name, facts.config_path
-            )),
+            .with(format!("or {}, which is for both", remedy::instead_of_commands(facts, port))),
     )
 }

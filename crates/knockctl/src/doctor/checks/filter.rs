@@ -7,7 +7,7 @@ use crate::doctor::finding::{Finding, Section};
 use crate::doctor::ports::Port;
 use crate::doctor::remedy;
 use crate::doctor::rules::walk::{Fate, Packet, Place, Verdict};
-use crate::doctor::rules::{Action, Chain, Condition, Hook, Rule, Ruleset, What};
+use crate::doctor::rules::{Action, Base, Chain, Condition, Hook, Rule, Ruleset, What};
 
 /// What comes in for this machine, and what is passed on to others.
 pub(super) const TO_US: [Hook; 2] = [Hook::Prerouting, Hook::Input];
@@ -25,11 +25,11 @@ pub(crate) fn examine(facts: &Facts) -> Section {
     findings.extend(published(facts));
     findings.extend(tried(facts));
     findings.extend(facts.not_tried.as_ref().map(not_tried));
-    let guarded: Vec<_> = facts.ports.iter().filter(|port| port.native).map(ToString::to_string).collect();
+    let guarded = facts.guarded_in_words();
     let well = match (guarded.is_empty(), facts.reached.is_empty()) {
         (true, _) => "connections go on when a door closes".to_owned(),
-        (_, true) => format!("{} closed until a knock, and connections go on", guarded.join(", ")),
-        (_, false) => format!("{} closed until a knock (tried), and connections go on", guarded.join(", ")),
+        (_, true) => format!("{guarded} closed until a knock, and connections go on"),
+        (_, false) => format!("{guarded} closed until a knock (tried), and connections go on"),
     };
     Section { title: "Firewall", well, findings }
 }
@@ -49,15 +49,8 @@ fn not_tried(why: &String) -> Finding {
 pub(super) fn packets(facts: &Facts, port: &Port) -> Vec<Packet> {
     let families =
         [(false, port.target.is_none_or(|target| target.is_ipv4())), (true, port.ipv6 && facts.has_ipv6())];
-    let packet = |ipv6| Packet {
-        ipv6,
-        protocol: port.protocol_name(),
-        port: port.first,
-        established: false,
-        mark: 0,
-        interface: facts.way_in(),
-    };
-    families.into_iter().filter(|(_, is)| *is).map(|(ipv6, _)| packet(ipv6)).collect()
+    let packet = |(ipv6, _)| facts.stranger(port.protocol_name(), port.first, ipv6);
+    families.into_iter().filter(|(_, is)| *is).map(packet).collect()
 }
 
 /// Where a port's packets go: to this machine, or to another, there to this port.
@@ -100,7 +93,11 @@ fn established(facts: &Facts) -> Vec<Finding> {
             let why = "a session that came in through a door stands still as soon as the door closes: nothing accepts \
                        established connections before that";
             let finding = Finding::problem("no-established-rule", found, why);
-            findings.push(remedy::accept_established(place.base).into_iter().fold(finding, Finding::with));
+            let remedy = match place.base.base.is_some_and(Base::is_before_tracking) {
+                true => remedy::spare(place.base, &port),
+                false => remedy::accept_established(place.base),
+            };
+            findings.push(remedy.into_iter().fold(finding, Finding::with));
         }
     }
     findings
@@ -115,7 +112,7 @@ fn is_about_state(place: &Place<'_>) -> bool {
 fn marked(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     let mut told: Vec<String> = Vec::new();
-    for port in facts.ports.iter().filter(|port| port.native) {
+    for port in facts.guarded() {
         for packet in packets(facts, port) {
             let (hooks, to_port) = way(facts, port, packet.ipv6);
             // Rewriting comes between the two hooks.
@@ -149,11 +146,8 @@ fn dropped_although_marked(facts: &Facts, port: &Port, place: &Place<'_>) -> Opt
     if early {
         let found = format!("{base} drops {port} for everybody, before the accept rule counts ({place})");
         let why = format!("door {door} opens and still nobody comes in");
-        return Some(
-            Finding::problem("dropped-early", found, why).with(format!(
-                "remove that rule, or let it spare {port}: the daemon guards that port itself"
-            )),
-        );
+        let finding = Finding::problem("dropped-early", found, why);
+        return Some(remedy::spare(base, port).into_iter().fold(finding, Finding::with));
     }
     let finding = match accepts_mark(&facts.ruleset, base, facts.mark()) {
         true => {
@@ -235,10 +229,7 @@ fn neighbours(facts: &Facts) -> Option<Finding> {
     if !facts.has_ipv6() || facts.ports_or_ssh().is_empty() {
         return None;
     }
-    let interface = facts.way_in();
-    let packet =
-        Packet { ipv6: true, protocol: "ipv6-icmp", port: 0, established: false, mark: 0, interface };
-    let fate = facts.ruleset.fate(&packet, &TO_US);
+    let fate = facts.ruleset.fate(&facts.stranger("ipv6-icmp", 0, true), &TO_US);
     let (Verdict::Drop, Some(place)) = (fate.verdict, fate.by) else { return None };
     if fate.perhaps.iter().any(|(verdict, _)| *verdict == Verdict::Accept) {
         return None;

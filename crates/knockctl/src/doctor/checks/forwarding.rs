@@ -3,7 +3,8 @@
 use super::filter::TO_US;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Finding;
-use crate::doctor::rules::walk::{Packet, Verdict};
+use crate::doctor::ports::Port;
+use crate::doctor::rules::walk::Verdict;
 use crate::doctor::rules::{Action, Chain, Family, Ruleset, What};
 
 /// A rule that sends packets on to another address or port.
@@ -83,12 +84,8 @@ pub(super) fn ways_around(facts: &Facts) -> Vec<Finding> {
         }
         for (protocol, port) in forwarding.ports() {
             let to = forwarding.to_port.unwrap_or(port);
-            let Some(guarded) =
-                facts.ports.iter().find(|guarded| guarded.native && guarded.contains(protocol, to))
-            else {
-                continue;
-            };
-            if facts.ports.iter().any(|guarded| guarded.native && guarded.contains(protocol, port)) {
+            let Some(guarded) = facts.guard_of(protocol, to) else { continue };
+            if facts.guard_of(protocol, port).is_some() {
                 continue;
             }
             let found = format!(
@@ -113,47 +110,50 @@ pub(super) fn published(facts: &Facts) -> Vec<Finding> {
     for forwarding in
         forwardings(&facts.ruleset).iter().filter(|forwarding| forwarding.leads_elsewhere(facts))
     {
-        let to = forwarding.to.unwrap_or_default();
-        for (protocol, port) in forwarding.ports() {
-            let guarded =
-                facts.ports.iter().find(|guarded| guarded.native && guarded.contains(protocol, port));
-            if let Some(guarded) = guarded {
-                let found =
-                    format!("{port}/{protocol} leads to {to} and is guarded by door {}", guarded.door);
-                findings.push(Finding::note(
-                    "published-and-guarded",
-                    found,
-                    "all is well: doors guard published ports too",
-                ));
-                continue;
-            }
-            let packet = Packet {
-                ipv6: to.contains(':'),
-                protocol,
-                port,
-                established: false,
-                mark: 0,
-                interface: facts.way_in(),
-            };
-            if facts.ruleset.fate(&packet, &TO_US).verdict == Verdict::Accept {
-                continue;
-            }
-            let found = format!(
-                "{port}/{protocol} is published (\"{}\" in chain {}) although the firewall drops it for this machine",
-                forwarding.text, forwarding.chain
-            );
-            let why =
-                "what is published goes round the chain INPUT: it is open to everybody, whatever INPUT drops";
-            findings.push(
-                Finding::warning("published-unguarded", found, why)
-                    .with(format!("publish it for this machine alone: docker run -p 127.0.0.1:{port}:…"))
-                    .with(format!(
-                        "or let a door open it, in {}: open = {port}/{protocol}",
-                        facts.config_path
-                    )),
-            );
-        }
+        let ports = forwarding.ports().into_iter();
+        findings.extend(ports.filter_map(|(protocol, port)| of_published(facts, forwarding, protocol, port)));
     }
     findings.dedup_by(|one, other| one.found == other.found);
     findings
+}
+
+fn of_published(
+    facts: &Facts,
+    forwarding: &Forwarding<'_>,
+    protocol: &'static str,
+    port: u16,
+) -> Option<Finding> {
+    let to = forwarding.to.unwrap_or_default();
+    let inner = forwarding.to_port.unwrap_or(port);
+    if let Some(Port { door, .. }) = facts.guard_of(protocol, port) {
+        let found = format!("{port}/{protocol} leads to {to} and is guarded by door {door}");
+        return Some(Finding::note(
+            "published-and-guarded",
+            found,
+            "all is well: doors guard published ports too",
+        ));
+    }
+    if let Some(Port { door, .. }) = facts.guard_of(protocol, inner) {
+        let found = format!("{port}/{protocol} is published to port {inner} of {to}, and no door guards it");
+        let why = format!(
+            "ports are guarded as the client sees them: if door {door} is for that service, whoever connects to {port} \
+             comes to it without a knock"
+        );
+        let remedy = format!("in [{door}] of {}: open = {port}/{protocol}", facts.config_path);
+        return Some(Finding::warning("published-unguarded", found, why).with(remedy));
+    }
+    let packet = facts.stranger(protocol, port, to.contains(':'));
+    if facts.ruleset.fate(&packet, &TO_US).verdict == Verdict::Accept {
+        return None;
+    }
+    let found = format!(
+        "{port}/{protocol} is published (\"{}\" in chain {}) although the firewall drops it for this machine",
+        forwarding.text, forwarding.chain
+    );
+    let why = "what is published goes round the chain INPUT: it is open to everybody, whatever INPUT drops";
+    Some(
+        Finding::warning("published-unguarded", found, why)
+            .with(format!("publish it for this machine alone: docker run -p 127.0.0.1:{port}:…"))
+            .with(format!("or let a door open it, in {}: open = {port}/{protocol}", facts.config_path)),
+    )
 }

@@ -1,10 +1,17 @@
 //! The machine around the daemon: interfaces, clock, files, boot, kernel.
 
+use std::path::Path;
+
 use knock_core::config::Interfaces;
 
 use crate::doctor::facts::Facts;
 use crate::doctor::files::{File, Kind};
 use crate::doctor::finding::{Finding, Section};
+
+/// Where the daemon is, if nothing tells (README).
+const INSTALLED: &str = "/usr/local/bin/knockd";
+/// A unit that counts before that of a package.
+const OWN_UNIT: &str = "/etc/systemd/system/knockd.service";
 
 /// Of the interfaces.
 pub(crate) fn interfaces(facts: &Facts) -> Section {
@@ -144,44 +151,81 @@ fn file(file: &File) -> Vec<Finding> {
 
 /// Of the next boot.
 pub(crate) fn boot(facts: &Facts) -> Section {
-    let boot = &facts.boot;
-    let mut findings = Vec::new();
-    let guarded: Vec<_> = facts.ports.iter().filter(|port| port.native).map(ToString::to_string).collect();
-    if !boot.knockd {
-        let why = match guarded.is_empty() {
-            true => "after the next boot no knock is heard".to_owned(),
-            false => {
-                format!("after the next boot nothing guards {}, and no knock opens them", guarded.join(", "))
-            }
-        };
-        let finding = Finding::warning("not-started-at-boot", "knockd is not started at boot", why);
-        findings.push(match (boot.switched_off, boot.systemd) {
-            (_, true) => finding.with("systemctl enable knockd"),
-            (true, false) => finding.with("in /etc/default/knockd: START_KNOCKD=1"),
-            (false, false) => {
-                finding.with("update-rc.d knockd defaults, or as this machine starts its services")
-            }
-        });
-    } else if !guarded.is_empty() && facts.guard() && boot.firewalls.is_empty() {
-        let found = format!("between the boot and knockd's start nothing guards {}", guarded.join(", "));
-        let why = "the guard is knockd's: it is in place as soon as knockd has started";
-        findings.push(
-            Finding::note("open-until-start", found, why)
-                .with("systemctl edit knockd, and write: [Unit] Wants=network-pre.target Before=network-pre.target, each on its line"),
-        );
-    }
-    if let Some(maker) = unkept(facts) {
-        let found = format!("the machine has rules of {maker}, and nothing puts them in place at boot");
-        let why = "after the next boot the machine may be without its firewall";
-        let remedy = match maker {
-            "nftables" => {
-                "nft list ruleset > /etc/nftables.conf (without table inet knockd), and: systemctl enable nftables"
-            }
-            _ => "apt install iptables-persistent && netfilter-persistent save",
-        };
-        findings.push(Finding::warning("firewall-not-kept", found, why).with(remedy));
-    }
+    let findings = [start(facts), firewall_is_not_kept(facts)].into_iter().flatten().collect();
     Section { title: "Next boot", well: "knockd is started".into(), findings }
+}
+
+/// Whether the daemon is started, this one, and in time.
+fn start(facts: &Facts) -> Option<Finding> {
+    let boot = &facts.boot;
+    let guarded = facts.guarded_in_words();
+    let running = facts.process.program.as_deref();
+    let other = boot.program.as_deref().filter(|program| running.is_some_and(|running| running != *program));
+    let nothing_guards = match guarded.is_empty() {
+        true => "after the next boot no knock is heard".to_owned(),
+        false => format!("after the next boot nothing guards {guarded}, and no knock opens them"),
+    };
+    let remedy = how_to_start(facts, other.is_some());
+    match other {
+        _ if !boot.knockd => {
+            let finding =
+                Finding::warning("not-started-at-boot", "knockd is not started at boot", nothing_guards);
+            Some(finding.with(remedy))
+        }
+        Some(other) => {
+            let running = running.unwrap_or(other).display();
+            let found = format!("{} is started at boot, and not {running}, which runs now", other.display());
+            let why = match guarded.is_empty() {
+                true => "another knockd may not understand this configuration".to_owned(),
+                false => format!("the knockd of old cannot read this configuration: {nothing_guards}"),
+            };
+            Some(Finding::problem("other-program-at-boot", found, why).with(remedy))
+        }
+        None if !guarded.is_empty() && facts.guard() && boot.firewalls.is_empty() => {
+            let found = format!("between the boot and knockd's start nothing guards {guarded}");
+            let why = "the guard is knockd's: it is in place as soon as knockd has started";
+            let remedy = "systemctl edit knockd, and write: [Unit] Wants=network-pre.target Before=network-pre.target, each \
+                          on its line";
+            Some(Finding::note("open-until-start", found, why).with(remedy))
+        }
+        None => None,
+    }
+}
+
+/// What starts the daemon that runs, where nothing does or `another` program is started in its place.
+fn how_to_start(facts: &Facts, another: bool) -> String {
+    let boot = &facts.boot;
+    let program = facts.process.program.as_deref().unwrap_or(Path::new(INSTALLED)).display();
+    match (boot.systemd, another || boot.program.is_none()) {
+        (true, false) => "systemctl enable knockd".into(),
+        (true, true) => format!(
+            "write {OWN_UNIT}: [Unit] Wants=network-pre.target Before=network-pre.target [Service] \
+             ExecStart={program} -c {} Restart=on-failure [Install] WantedBy=multi-user.target, each on its line; then: \
+             systemctl daemon-reload && systemctl reenable knockd",
+            facts.config_path
+        ),
+        (false, true) if another => {
+            format!(
+                "in /etc/init.d/knockd: DAEMON={program}; in /etc/default/knockd: START_KNOCKD=1; then: update-rc.d \
+                 knockd defaults"
+            )
+        }
+        (false, _) if boot.switched_off => "in /etc/default/knockd: START_KNOCKD=1".into(),
+        (false, _) => "update-rc.d knockd defaults, or as this machine starts its services".into(),
+    }
+}
+
+fn firewall_is_not_kept(facts: &Facts) -> Option<Finding> {
+    let maker = unkept(facts)?;
+    let found = format!("the machine has rules of {maker}, and nothing puts them in place at boot");
+    let why = "after the next boot the machine may be without its firewall";
+    let remedy = match maker {
+        "nftables" => {
+            "nft list ruleset > /etc/nftables.conf (without table inet knockd), and: systemctl enable nftables"
+        }
+        _ => "apt install iptables-persistent && netfilter-persistent save",
+    };
+    Some(Finding::warning("firewall-not-kept", found, why).with(remedy))
 }
 
 /// What made the rules that drop, where nothing makes them again.
@@ -197,7 +241,7 @@ fn unkept(facts: &Facts) -> Option<&'static str> {
 
 /// Of what the kernel has.
 pub(crate) fn kernel(facts: &Facts) -> Section {
-    let native = facts.ports.iter().any(|port| port.native);
+    let native = facts.guarded().next().is_some();
     let finding = |(lack, remedy): &(String, String)| {
         let finding = match native {
             true => Finding::problem("kernel", lack, "doors with open = … need it"),

@@ -43,8 +43,11 @@ fn let_in(facts: &Facts, port: &Port, packet: &Packet, fate: &Fate<'_>) -> Optio
         let finding = Finding::problem("open-without-knock", found, "the door guards nothing");
         return Some(finding.with(format!("in [options] of {}: guard = yes", facts.config_path)));
     }
-    let finding =
-        Finding::problem("open-without-knock", found, "the door's command lets in who is in already");
+    let why = match port.removes {
+        true => "the door's command shuts out nobody",
+        false => "the door's command lets in who is in already",
+    };
+    let finding = Finding::problem("open-without-knock", found, why);
     Some(
         remedy::close_port(facts, fate.by.as_ref(), port, packet.ipv6)
             .into_iter()
@@ -59,7 +62,7 @@ fn is_open_to_some((verdict, place): &&(Verdict, Place<'_>)) -> bool {
 
 /// Guarded ports while there is no table that guards them.
 fn unguarded(facts: &Facts) -> Option<Finding> {
-    let guarded: Vec<_> = facts.ports.iter().filter(|port| port.native).map(ToString::to_string).collect();
+    let guarded = facts.guarded_in_words();
     if guarded.is_empty() || facts.table == Table::InPlace {
         return None;
     }
@@ -74,8 +77,8 @@ fn unguarded(facts: &Facts) -> Option<Finding> {
         }
     };
     let why = match facts.guard() {
-        true => format!("nothing guards {}, and no knock opens them", guarded.join(", ")),
-        false => format!("no knock opens {}", guarded.join(", ")),
+        true => format!("nothing guards {guarded}, and no knock opens them"),
+        false => format!("no knock opens {guarded}"),
     };
     Some(Finding::problem("table-missing", found, why).with(remedy))
 }

@@ -79,6 +79,13 @@ pub(crate) struct Base {
     pub(crate) drops: bool,
 }
 
+impl Base {
+    /// Whether it comes before connection tracking (`NF_IP_PRI_CONNTRACK`), and so knows no state.
+    pub(crate) fn is_before_tracking(self) -> bool {
+        self.hook == Hook::Prerouting && self.priority < -200
+    }
+}
+
 /// The places that incoming packets pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Hook {

@@ -7,7 +7,7 @@ use super::nft::{self, Sets, Texts};
 use super::{Ruleset, save};
 
 /// Where an administrator's programs are.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// More than this is not looked at.
 const MAX_LISTING: usize = 64 << 20;
 

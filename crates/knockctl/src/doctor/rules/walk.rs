@@ -20,6 +20,8 @@ pub(crate) struct Packet {
     pub(crate) port: u16,
     /// It belongs to a connection that is made.
     pub(crate) established: bool,
+    /// Connection tracking has seen it.
+    pub(crate) tracked: bool,
     /// The bits of the mark that the daemon's table sets.
     pub(crate) mark: u32,
     /// The interface that it comes in by, where that is known.
@@ -154,7 +156,8 @@ impl Ruleset {
 /// The packet as a chain sees it: before the daemon's own, without the mark.
 fn seen(packet: &Packet, base: Base) -> Packet {
     let before = base.hook == Hook::Prerouting && base.priority < OURS;
-    Packet { mark: if before { 0 } else { packet.mark }, ..packet.clone() }
+    let mark = if before { 0 } else { packet.mark };
+    Packet { mark, tracked: !base.is_before_tracking(), ..packet.clone() }
 }
 
 struct Walk<'a> {
@@ -248,7 +251,12 @@ fn asked(what: &What, packet: &Packet) -> Holds {
         What::Protocol(names) => names.iter().any(|name| is_protocol(name, packet.protocol)).into(),
         What::Port(ranges) => ranges.iter().any(|range| range.contains(&packet.port)).into(),
         What::State(states) => {
-            let state = if packet.established { "established" } else { "new" };
+            let state = match (packet.tracked, packet.established) {
+                // What both tools call it there.
+                (false, _) => "invalid",
+                (true, true) => "established",
+                (true, false) => "new",
+            };
             states.iter().any(|wanted| wanted.eq_ignore_ascii_case(state)).into()
         }
         What::Mark { mask, value } => (packet.mark & mask == *value).into(),
