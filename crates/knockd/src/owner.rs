@@ -2,9 +2,10 @@
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener};
 
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::geteuid;
 
 /// A name in the network namespace's own list of abstract socket addresses (unix(7)): it goes with the process.
@@ -24,7 +25,7 @@ impl Owner {
         let address = SocketAddr::from_abstract_name(NAME).map_err(|error| error.to_string())?;
         match UnixListener::bind_addr(&address) {
             Ok(listener) => Ok(Self { _listener: Some(listener) }),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder(&address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder() {
                 Some(process) => Err(format!(
                     "another knockd with native doors (process {process}) has the table inet knockd: one can have it, \
                      so put the doors into one configuration"
@@ -39,8 +40,12 @@ impl Owner {
 }
 
 /// The process that has the name, where it is one that may have the table.
-fn holder(address: &SocketAddr) -> Option<i32> {
-    let peer = socket_peercred(UnixStream::connect_addr(address).ok()?).ok()?;
+fn holder() -> Option<i32> {
+    // Whoever lets others wait in its queue must not keep us from starting.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
+    connect(&socket, &SocketAddrUnix::new_abstract_name(NAME.as_bytes()).ok()?).ok()?;
+    let peer = socket_peercred(&socket).ok()?;
     let trusted = peer.uid.is_root() || peer.uid == geteuid();
     trusted.then(|| peer.pid.as_raw_nonzero().get())
 }

@@ -5,12 +5,16 @@
 //!   whatever says it is marked already        -> unmark
 //!   what the machine says to itself           -> return
 //!   established, through a door that cuts     -> cut: its ports' chain
-//!   established, related                      -> return
-//!   the ports of some door                    -> their chain
+//!   begins a TCP connection                   -> begins: its ports' chain
+//!   established                               -> return
+//!   UDP, or TCP through a door that cuts      -> its ports' chain
 //! chain tcp_22
 //!   source in a door's set, for this machine  -> mark
-//!   unmarked, new, for this machine           -> drop
+//!   unmarked, for this machine                -> drop
 //! ```
+//!
+//! What begins a TCP connection is looked at whatever conntrack takes it for: with packets that are no connection, or with
+//! what is left of one, conntrack can be brought to call a new one established, or related to another.
 //!
 //! Rules hold constants and look at sets of addresses, never at maps of verdicts: those change at another moment than
 //! the rules do, and for that moment nobody would be guarded.
@@ -30,12 +34,14 @@ pub(super) const DOORS: &str = "doors";
 /// What goes on only as long as a door is open.
 const CUT: &str = "cut";
 
+/// What begins a TCP connection.
+const BEGINS: &str = "begins";
+
 /// Where it is called.
 pub(super) const PLACE: Chain = Chain { hook: libc::NF_INET_PRE_ROUTING, priority: libc::NF_IP_PRI_MANGLE };
 
 /// States of connections, as `ct state` has them.
 const ESTABLISHED: u32 = 1 << 1;
-const RELATED: u32 = 1 << 2;
 /// The direction in which a connection was made.
 const ORIGINAL: u8 = 0;
 /// The loopback interface has this index in every network namespace.
@@ -46,6 +52,9 @@ pub(super) fn write(layout: &Layout, transaction: &mut Transaction<'_>) {
     let segments = segments(&layout.gates);
     if segments.iter().any(Segment::cuts) {
         transaction.add_chain(CUT);
+    }
+    if segments.iter().any(Segment::is_tcp) {
+        transaction.add_chain(BEGINS);
     }
     for segment in &segments {
         transaction.add_chain(&segment.chain());
@@ -69,14 +78,29 @@ fn write_doors(mark: u32, segments: &[Segment<'_>], transaction: &mut Transactio
             rule.ct_state(ESTABLISHED).verdict(Verdict::Jump(CUT));
         });
     }
+    if segments.iter().any(Segment::is_tcp) {
+        transaction.append_rule(DOORS, "whatever conntrack says", |rule| {
+            begins_connection(rule);
+            rule.verdict(Verdict::Jump(BEGINS));
+        });
+    }
     transaction.append_rule(DOORS, "connections go on", |rule| {
-        rule.ct_state(ESTABLISHED | RELATED).verdict(Verdict::Return);
+        rule.ct_state(ESTABLISHED).verdict(Verdict::Return);
     });
-    segments.iter().for_each(|segment| write_jump(DOORS, segment, transaction));
-    segments
-        .iter()
-        .filter(|segment| segment.cuts())
-        .for_each(|segment| write_jump(CUT, segment, transaction));
+    for segment in segments {
+        if segment.is_tcp() {
+            write_jump(BEGINS, segment, transaction);
+        }
+        if segment.cuts() {
+            write_jump(CUT, segment, transaction);
+        }
+        // What else comes by TCP is left alone, for it may be of a connection that conntrack does not know: one that is
+        // older than the first rule that asked for conntrack, such as the very session of the administrator who starts
+        // the daemon.
+        if segment.cuts() || !segment.is_tcp() {
+            write_jump(DOORS, segment, transaction);
+        }
+    }
 }
 
 fn write_jump(from: &str, segment: &Segment<'_>, transaction: &mut Transaction<'_>) {
@@ -106,12 +130,7 @@ fn write_segment(layout: &Layout, segment: &Segment<'_>, transaction: &mut Trans
             destination(rule, target).counter().verdict(Verdict::Drop);
         };
         if layout.guard {
-            transaction.append_rule(&chain, "guard", |rule| {
-                if segment.ports.protocol == Protocol::Tcp && !segment.cuts() {
-                    begins_connection(rule);
-                }
-                refused(rule);
-            });
+            transaction.append_rule(&chain, "guard", refused);
         } else if segment.cuts() {
             transaction.append_rule(&chain, "cut", |rule| {
                 rule.ct_state(ESTABLISHED);
@@ -121,9 +140,7 @@ fn write_segment(layout: &Layout, segment: &Segment<'_>, transaction: &mut Trans
     }
 }
 
-/// Only this opens a TCP connection. What else comes is left alone, for it may be of a connection that conntrack does
-/// not know: one that is older than the first rule that asked for conntrack, such as the very session of the
-/// administrator who starts the daemon.
+/// Only this opens a TCP connection (RFC 9293, section 3.5).
 fn begins_connection(rule: &mut Rule<'_, '_>) {
     const SYN: u8 = 0x02;
     const ACK: u8 = 0x10;
@@ -189,6 +206,10 @@ impl Gate {
 }
 
 impl Segment<'_> {
+    fn is_tcp(&self) -> bool {
+        self.ports.protocol == Protocol::Tcp
+    }
+
     /// Whether some door of it cuts connections when it closes.
     fn cuts(&self) -> bool {
         self.gates.iter().any(|gate| gate.native.established == Established::Cut)

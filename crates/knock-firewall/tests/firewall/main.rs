@@ -7,3 +7,4 @@ mod guard;
 mod listing;
 mod replace;
 mod support;
+mod tricks;

@@ -57,7 +57,9 @@ fn somebody_else_who_has_the_owner_s_name_keeps_no_port_open() -> io::Result<()>
                   taken = socket.socket(socket.AF_UNIX)\n\
                   os.setuid(65534)\n\
                   taken.bind('\\0knockd: table inet knockd')\n\
-                  taken.listen()\n\
+                  taken.listen(0)\n\
+                  full = [socket.socket(socket.AF_UNIX) for _ in range(4)]\n\
+                  [one.setblocking(False) or one.connect_ex('\\0knockd: table inet knockd') for one in full]\n\
                   print('taken', flush=True)\n\
                   time.sleep(60)\n";
     let mut squatter = std::process::Command::new("python3");
