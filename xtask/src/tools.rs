@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::cargo::succeed;
 
 /// A program, and its package.
-const TOOLS: [(&str, &str); 16] = [
+const TOOLS: [(&str, &str); 14] = [
     ("knockd", "knockd"),
     ("knock", "knockd"),
     ("iptables", "iptables"),
@@ -23,17 +23,22 @@ const TOOLS: [(&str, &str); 16] = [
     ("unshare", "util-linux"),
     ("ps", "procps"),
     ("faketime", "faketime"),
-    ("ufw", "ufw"),
-    ("firewalld", "firewalld"),
-    ("dbus-daemon", "dbus-daemon"),
+    ("python3", "python3-minimal"),
 ];
+
+/// Firewalls that, once installed, would guard this very machine after its next boot: they are installed only where it
+/// is thrown away (`CI`), and the tests with them are left out where they are not there.
+const FIREWALLS: [(&str, &str); 3] =
+    [("ufw", "ufw"), ("firewalld", "firewalld"), ("dbus-daemon", "dbus-daemon")];
 
 /// What Debian asks before it starts the service of a package that it has just installed.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Makes sure that all of them are there: installs what is missing as root, or says how to.
 pub(crate) fn provide() -> io::Result<()> {
-    provide_all(&TOOLS)
+    let machine_is_thrown_away = std::env::var_os("CI").is_some();
+    let firewalls = FIREWALLS.iter().filter(|_| machine_is_thrown_away);
+    provide_all(&TOOLS.iter().chain(firewalls).copied().collect::<Vec<_>>())
 }
 
 /// Makes sure that the demo has what it makes hosts with.
