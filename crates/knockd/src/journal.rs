@@ -190,7 +190,6 @@ impl Journal {
         entries: impl Iterator<Item = Entry>,
     ) -> Result<(), String> {
         let clocks = self.clocks();
-        let path = self.path();
         let book = match &mut self.state {
             State::Off => return Ok(()),
             State::Failing(reason) => return Err(reason.clone()),
@@ -198,7 +197,8 @@ impl Journal {
         };
         let too_long = book.length > SMALL.max(4 * book.fresh);
         if book.lacking {
-            book.mend(&self.directory, entries, &clocks).map_err(|error| cannot_write(&path, &error))?;
+            book.mend(&self.directory, entries, &clocks)
+                .map_err(|error| cannot_write(&self.directory, &error))?;
         } else if too_long && book.rewrite(&self.directory, entries, &clocks).is_err() {
             // The old file will do, for as long again.
             book.fresh = book.length;
@@ -207,7 +207,7 @@ impl Journal {
         let written = book.append(record, &clocks).and_then(|()| if durable { book.sync() } else { Ok(()) });
         written.map_err(|error| {
             book.take_back(before);
-            cannot_write(&path, &error)
+            cannot_write(&self.directory, &error)
         })
     }
 
@@ -245,13 +245,14 @@ impl Journal {
     /// Where that is not possible and the journal is not good as it is; in words.
     pub(crate) fn rewrite(&mut self, entries: impl Iterator<Item = Entry>) -> Result<(), String> {
         let clocks = self.clocks();
-        let path = self.path();
         match &mut self.state {
             State::Off => Ok(()),
             State::Failing(reason) => Err(reason.clone()),
             State::InUse(book) => {
                 let written = book.rewrite(&self.directory, entries, &clocks);
-                written.or_else(|error| if book.lacking { Err(cannot_write(&path, &error)) } else { Ok(()) })
+                written.or_else(|error| {
+                    if book.lacking { Err(cannot_write(&self.directory, &error)) } else { Ok(()) }
+                })
             }
         }
     }
@@ -266,9 +267,8 @@ impl Journal {
     /// # Errors
     /// Where the disk fails; in words.
     pub(crate) fn sync(&mut self) -> Result<(), String> {
-        let path = self.path();
         let State::InUse(book) = &mut self.state else { return Ok(()) };
-        book.sync().map_err(|error| cannot_write(&path, &error))
+        book.sync().map_err(|error| cannot_write(&self.directory, &error))
     }
 }
 
@@ -358,8 +358,8 @@ fn open(path: &Path, anew: bool) -> io::Result<File> {
     options.open(path)
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> String {
-    format!("the journal {} cannot be written: {error}", path.display())
+fn cannot_write(directory: &Path, error: &io::Error) -> String {
+    format!("the journal {} cannot be written: {error}", directory.join(NAME).display())
 }
 
 #[cfg(test)]

@@ -42,9 +42,9 @@ impl Acting {
         acting.take_doors(doors, audit);
         acting.journal.wait_for_lock();
         acting.open_journal(settings.state_directory_is_named, now, audit);
-        let doors: Vec<_> = acting.doors.iter().map(|acting| acting.door.clone()).collect();
-        if has_native(doors.iter()) {
-            acting.guard(&doors.iter().collect::<Vec<_>>(), &settings.native(), now, audit)?;
+        let doors: Vec<_> = acting.doors.iter().map(|acting| &acting.door).collect();
+        if has_native(doors.iter().copied()) {
+            guard(&mut acting.native, &acting.doorkeeper, &doors, &settings.native(), now, audit)?;
         } else {
             native::take_away();
         }
@@ -69,7 +69,7 @@ impl Acting {
         let guarded: Vec<_> = doors.iter().map(|ready| &ready.door).collect();
         let guards = has_native(guarded.iter().copied());
         if guards {
-            self.guard(&guarded, &settings.native(), now, audit)?;
+            guard(&mut self.native, &self.doorkeeper, &guarded, &settings.native(), now, audit)?;
         }
         if let Err(error) = heed(&doors) {
             self.guard_as_before(before, now, audit);
@@ -96,8 +96,8 @@ impl Acting {
             }
             return;
         };
-        let doors: Vec<_> = self.doors.iter().map(|acting| acting.door.clone()).collect();
-        if let Err(error) = self.guard(&doors.iter().collect::<Vec<_>>(), &before, now, audit) {
+        let doors: Vec<_> = self.doors.iter().map(|acting| &acting.door).collect();
+        if let Err(error) = guard(&mut self.native, &self.doorkeeper, &doors, &before, now, audit) {
             audit.complain(&format!("error: {error}"));
         }
     }
@@ -117,27 +117,6 @@ impl Acting {
         self.doors = acting.collect();
     }
 
-    /// Puts the kernel's table in place for these doors and the grants of this moment.
-    ///
-    /// # Errors
-    /// Where the kernel does not take it; then all stays as it is.
-    fn guard(
-        &mut self,
-        doors: &[&Door],
-        settings: &native::Settings,
-        now: Timestamp,
-        audit: &mut Audit,
-    ) -> Result<(), String> {
-        let grants = Admission::of(doors.iter().copied()).grants(&self.doorkeeper);
-        if let Some(native) = &mut self.native {
-            return native.put(settings, doors, &grants, now, audit);
-        }
-        let mut native = Native::open()?;
-        native.put(settings, doors, &grants, now, audit)?;
-        self.native = Some(native);
-        Ok(())
-    }
-
     /// Ends what has no door any more.
     pub(super) fn settle(&mut self, now: Timestamp, audit: &mut Audit) {
         let mut actions = Vec::new();
@@ -145,6 +124,28 @@ impl Acting {
         self.doorkeeper.handle_change(|key, network| admission.admits(key, network), now, &mut actions);
         self.act(actions, now, audit);
     }
+}
+
+/// Puts the kernel's table in place for these doors and the grants of this moment.
+///
+/// # Errors
+/// Where the kernel does not take it; then all stays as it is.
+fn guard(
+    native: &mut Option<Native>,
+    doorkeeper: &Doorkeeper,
+    doors: &[&Door],
+    settings: &native::Settings,
+    now: Timestamp,
+    audit: &mut Audit,
+) -> Result<(), String> {
+    let grants = Admission::of(doors.iter().copied()).grants(doorkeeper);
+    if let Some(native) = native {
+        return native.put(settings, doors, &grants, now, audit);
+    }
+    let mut opened = Native::open()?;
+    opened.put(settings, doors, &grants, now, audit)?;
+    *native = Some(opened);
+    Ok(())
 }
 
 /// Whether some door is the kernel's.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use knock_core::config::{DoorKey, Native as NativeDoor};
 use knock_core::control::Seconds;
-use knock_core::doorkeeper::{Action, Exit, GrantId, Why};
+use knock_core::doorkeeper::{Action, Exit, Why};
 use knock_core::history::Recorded;
 use knock_core::journal::Record;
 use knock_core::network::Network;
@@ -15,19 +15,6 @@ use super::configuring::grants;
 use super::{Acting, SYNC};
 use crate::audit::Audit;
 use crate::native;
-
-/// What the kernel is to do.
-enum Move {
-    Open {
-        grant: GrantId,
-        door: DoorKey,
-        source: IpAddr,
-        network: Network,
-        until: Option<Timestamp>,
-        extended: bool,
-    },
-    Shut(DoorKey, Network),
-}
 
 impl Acting {
     pub(super) fn act(&mut self, actions: Vec<Action>, now: Timestamp, audit: &mut Audit) {
@@ -55,7 +42,7 @@ impl Acting {
     fn do_one(
         &mut self,
         action: Action,
-        moves: &mut Vec<Move>,
+        moves: &mut Vec<Action>,
         now: Timestamp,
         audit: &mut Audit,
     ) -> Vec<Action> {
@@ -67,10 +54,7 @@ impl Acting {
             }
             Action::Amend(entry) => self.note(&Record::Grant(entry), now, audit),
             Action::Forget(door, network) => self.note(&Record::End(door, network), now, audit),
-            Action::Open { grant, door, source, network, until, extended } => {
-                moves.push(Move::Open { grant, door, source, network, until, extended });
-            }
-            Action::Shut(door, network) => moves.push(Move::Shut(door, network)),
+            Action::Open { .. } | Action::Shut(..) => moves.push(action),
             Action::Run(job) => {
                 let (id, door, address) = (job.id, job.door.name.clone(), job.address);
                 if !self.runner.run(job, &mut audit.log) {
@@ -107,17 +91,17 @@ impl Acting {
     }
 
     /// Has the kernel make its moves; what follows from those that failed.
-    fn make(&mut self, moves: Vec<Move>, now: Timestamp, audit: &mut Audit) -> Vec<Action> {
+    fn make(&mut self, moves: Vec<Action>, now: Timestamp, audit: &mut Audit) -> Vec<Action> {
         let outcome = match &mut self.native {
             Some(native) => {
-                let changes: Vec<_> = moves.iter().map(|step| step.change(now)).collect();
+                let changes: Vec<_> = moves.iter().filter_map(|step| change(step, now)).collect();
                 native.make(&changes, || grants(&self.doors, &self.doorkeeper), now, audit)
             }
             None => Ok(()),
         };
         let mut more = Vec::new();
         for step in moves {
-            let Move::Open { grant, door, source, network, until, extended } = step else { continue };
+            let Action::Open { grant, door, source, network, until, extended } = step else { continue };
             match &outcome {
                 Ok(()) => self.tell_opened(&door, source, network, until, extended, now, audit),
                 Err(error) => {
@@ -163,16 +147,15 @@ impl Acting {
     }
 }
 
-impl Move {
-    fn change(&self, now: Timestamp) -> native::Change<'_> {
-        match self {
-            Self::Shut(door, network) => native::Change::Close { door, network: *network },
-            Self::Open { door, network, until, .. } => native::Change::Open(native::Element {
-                door,
-                network: *network,
-                left: until.map(|until| until.since(now)),
-            }),
+/// What the kernel is to do for this.
+fn change(action: &Action, now: Timestamp) -> Option<native::Change<'_>> {
+    match action {
+        Action::Shut(door, network) => Some(native::Change::Close { door, network: *network }),
+        Action::Open { door, network, until, .. } => {
+            let left = until.map(|until| until.since(now));
+            Some(native::Change::Open(native::Element { door, network: *network, left }))
         }
+        _ => None,
     }
 }
 

@@ -6,12 +6,12 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use lab::side_by_side;
 use lab::{Daemon, DaemonBuilder, Host, Lab, PortState, Service, TempDir};
 use serde_json::Value;
 
@@ -310,20 +310,4 @@ pub(crate) fn lines_of(daemon: &Daemon, name: &str) -> Vec<String> {
 /// How many lines the daemon has written that contain `part`.
 pub(crate) fn count(daemon: &Daemon, part: &str) -> usize {
     daemon.lines().iter().filter(|line| line.text.contains(part)).count()
-}
-
-/// Plays a scenario with each of `cases` at the same time; the first error.
-pub(crate) fn side_by_side<C: Send>(
-    cases: impl IntoIterator<Item = C>,
-    play: impl Fn(C) -> io::Result<()> + Sync,
-) -> io::Result<()> {
-    let play = &play;
-    thread::scope(|scope| {
-        let threads: Vec<_> = cases.into_iter().map(|case| scope.spawn(move || play(case))).collect();
-        // A panic goes on in the caller, where the test's harness sees it.
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
-        };
-        threads.into_iter().map(join).fold(Ok(()), io::Result::and)
-    })
 }

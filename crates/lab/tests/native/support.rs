@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+pub(crate) use lab::side_by_side;
 use lab::{Daemon, DaemonBuilder, Host, Lab, PortState, Service, Signal};
 
 /// How long anything may take that ought to happen at once, on a machine with a lot to do.
@@ -244,20 +245,4 @@ pub(crate) fn terminate(daemon: &mut Daemon) -> io::Result<()> {
     let status = daemon.wait_exit(SOON)?;
     assert_eq!(status.code(), Some(15), "{}", daemon.text());
     Ok(())
-}
-
-/// Plays a scenario with each of `cases` at the same time; the first error.
-pub(crate) fn side_by_side<C: Send>(
-    cases: impl IntoIterator<Item = C>,
-    play: impl Fn(C) -> io::Result<()> + Sync,
-) -> io::Result<()> {
-    let play = &play;
-    thread::scope(|scope| {
-        let threads: Vec<_> = cases.into_iter().map(|case| scope.spawn(move || play(case))).collect();
-        // A panic goes on in the caller, where the test's harness sees it.
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
-        };
-        threads.into_iter().map(join).fold(Ok(()), io::Result::and)
-    })
 }

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::panic::resume_unwind;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use lab::side_by_side;
 use lab::{Daemon, DaemonBuilder, Host, Lab, PortState, Service};
 
 /// How long anything may take that ought to happen at once, on a machine with a lot to do.
@@ -168,22 +168,6 @@ impl Scene {
         self.assert_shut(self.ssh4());
         Ok(())
     }
-}
-
-/// Plays a scenario with each of `cases` at the same time; the first error.
-pub(crate) fn side_by_side<C: Send>(
-    cases: impl IntoIterator<Item = C>,
-    play: impl Fn(C) -> io::Result<()> + Sync,
-) -> io::Result<()> {
-    let play = &play;
-    thread::scope(|scope| {
-        let threads: Vec<_> = cases.into_iter().map(|case| scope.spawn(move || play(case))).collect();
-        // A panic goes on in the caller, where the test's harness sees it.
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
-        };
-        threads.into_iter().map(join).fold(Ok(()), io::Result::and)
-    })
 }
 
 /// How many lines the daemon has written that contain `part`.
