@@ -338,6 +338,8 @@ impl<'a> Daemon<'a> {
         }
         for (connection, request) in requests {
             let answer = self.answer(connection, request, now);
+            // Whoever hears the answer finds in the log what it tells.
+            self.audit.log.flush();
             if let Some(control) = &mut self.control {
                 control.answer(connection, &answer, now);
             }

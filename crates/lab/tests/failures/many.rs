@@ -74,6 +74,7 @@ fn ten_thousand_at_once() -> io::Result<()> {
         // Not even where word of so many changes gets lost.
         assert_eq!(count(&daemon, "somebody changed the table"), 0, "nobody did");
         assert_eq!(admitted(scene.server(), "ssh")?.len(), 0);
+        daemon.wait_for_lines(many, "ssh: closed: its time is over", SOON)?;
         assert_eq!(count(&daemon, "ssh: closed: its time is over"), many);
         assert!(memory(&daemon)? < MEMORY, "{} KiB", memory(&daemon)?);
         scene.assert_shut();
