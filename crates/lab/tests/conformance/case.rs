@@ -244,6 +244,12 @@ impl Case {
         self
     }
 
+    /// Whether the configuration asks for the system's log.
+    pub(crate) fn logs_to_syslog(&self) -> bool {
+        let config = self.config.as_deref().map(String::from_utf8_lossy);
+        self.syslog && config.is_some_and(|config| config.contains("UseSyslog"))
+    }
+
     /// The daemon finds a system log, whose messages are compared.
     pub(crate) fn syslog(mut self) -> Self {
         self.syslog = true;

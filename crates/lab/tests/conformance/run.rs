@@ -210,7 +210,7 @@ impl<'a> Run<'a> {
         text.lines().filter(|line| line.contains(part)).count()
     }
 
-    /// Waits until each command whose start was logged has written its line.
+    /// Waits until each command whose start was logged has written its line, and until the system's log is written.
     fn settle(&self) {
         let done = || {
             let started = self.directory.read(LOG).lines().filter(|line| writes(line)).count();
@@ -218,6 +218,11 @@ impl<'a> Run<'a> {
         };
         // A command may fail to write: that is then part of the outcome.
         let _ = lab::wait_until("commands write", SETTLE, done);
+        let lines = |name| self.directory.read(name).lines().count();
+        // Likewise what goes to the system's log, which has each line of the file, and maybe later.
+        if self.case.logs_to_syslog() {
+            let _ = lab::wait_until("the system's log", SETTLE, || lines(SYSLOG) >= lines(LOG));
+        }
     }
 
     fn outcome(mut self) -> io::Result<Outcome> {
