@@ -170,9 +170,9 @@ impl Holder {
         Self { door: door.name.clone(), namesake: door.namesake, network: network.to_string() }
     }
 
-    fn read(self) -> Option<(DoorKey, Network)> {
+    fn read(&self) -> Option<(DoorKey, Network)> {
         let network = self.network.parse().ok()?;
-        Some((DoorKey { name: self.door, namesake: self.namesake }, network))
+        Some((DoorKey { name: self.door.clone(), namesake: self.namesake }, network))
     }
 }
 
@@ -219,17 +219,13 @@ pub fn replay(bytes: &[u8], clocks: &Clocks) -> Replay {
             break;
         };
         let (line, behind) = rest.split_at(end);
-        match decode(line) {
-            Ok(Written::Grant(grant)) => kept.add(grant),
-            Ok(Written::End(holder)) => kept.remove(holder),
-            Err(found) => {
-                replay.fault.get_or_insert(Fault { line: number, found });
-            }
+        if let Err(found) = decode(line).and_then(|written| kept.take(written)) {
+            replay.fault.get_or_insert(Fault { line: number, found });
         }
         rest = behind.get(1..).unwrap_or_default();
     }
-    for grant in kept.in_order() {
-        replay.keep(grant, clocks);
+    for (holder, grant) in kept.in_order.into_iter().flatten() {
+        replay.keep(holder, grant, clocks);
     }
     replay
 }
@@ -247,44 +243,33 @@ fn decode(line: &[u8]) -> Result<Written, &'static str> {
 /// The grants in force so far.
 #[derive(Default)]
 struct Grants {
-    by_holder: HashMap<(String, usize, String), usize>,
-    in_order: Vec<Option<WrittenGrant>>,
+    by_holder: HashMap<(DoorKey, Network), usize>,
+    in_order: Vec<Option<((DoorKey, Network), WrittenGrant)>>,
 }
 
 impl Grants {
-    fn add(&mut self, grant: WrittenGrant) {
-        let Holder { door, namesake, network } = &grant.holder;
-        let place = self.in_order.len();
-        if let Some(old) = self.by_holder.insert((door.clone(), *namesake, network.clone()), place) {
-            self.clear(old);
-        }
-        self.in_order.push(Some(grant));
-    }
-
-    fn remove(&mut self, Holder { door, namesake, network }: Holder) {
-        if let Some(old) = self.by_holder.remove(&(door, namesake, network)) {
-            self.clear(old);
-        }
-    }
-
-    fn clear(&mut self, place: usize) {
-        if let Some(grant) = self.in_order.get_mut(place) {
+    fn take(&mut self, written: Written) -> Result<(), &'static str> {
+        let holder = match &written {
+            Written::Grant(grant) => grant.holder.read(),
+            Written::End(holder) => holder.read(),
+        };
+        let holder = holder.ok_or("a record of no network")?;
+        if let Some(old) = self.by_holder.remove(&holder)
+            && let Some(grant) = self.in_order.get_mut(old)
+        {
             *grant = None;
         }
-    }
-
-    fn in_order(self) -> impl Iterator<Item = WrittenGrant> {
-        self.in_order.into_iter().flatten()
+        if let Written::Grant(grant) = written {
+            self.by_holder.insert(holder.clone(), self.in_order.len());
+            self.in_order.push(Some((holder, grant)));
+        }
+        Ok(())
     }
 }
 
 impl Replay {
-    fn keep(&mut self, grant: WrittenGrant, clocks: &Clocks) {
-        let WrittenGrant { holder, source, native, stop, by_hand, boot, written, opened, until } = grant;
-        let Some((door, network)) = holder.read() else {
-            self.fault.get_or_insert(Fault { line: 0, found: "a grant for no network" });
-            return;
-        };
+    fn keep(&mut self, (door, network): (DoorKey, Network), grant: WrittenGrant, clocks: &Clocks) {
+        let WrittenGrant { source, native, stop, by_hand, boot, written, opened, until, .. } = grant;
         // A clock that is behind what it said before is not the same clock.
         let same = !boot.is_empty() && boot == clocks.boot && written.boot <= clocks.now.as_nanos();
         let until = until.map(|until| {

@@ -50,6 +50,21 @@ fn the_last_word_about_a_grant_counts() {
 }
 
 #[test]
+fn a_network_is_the_same_however_it_is_written() {
+    let now = clocks("a", 100, 5000);
+    let network = "2001:db8::/56".parse().unwrap();
+    let grant = Entry { network, ..entry("ssh", 7, 90, None) };
+    let line = |record| String::from_utf8(journal(&[record], &now)).unwrap();
+    let written = line(Record::Grant(grant.clone()));
+    let (_, json) = written.trim_end().split_once('{').unwrap();
+    let otherwise = format!("{{{json}").replace("2001:db8::/56", "2001:DB8:0::/56");
+    let otherwise = format!("{:08x} {otherwise}\n", crc32fast::hash(otherwise.as_bytes()));
+    let end = line(Record::End(grant.door.clone(), network)).replace(HEADER, "");
+    assert_eq!(entries(&replay(format!("{written}{otherwise}").as_bytes(), &now)), [grant]);
+    assert_eq!(entries(&replay(format!("{HEADER}{otherwise}{end}").as_bytes(), &now)), []);
+}
+
+#[test]
 fn within_a_boot_the_time_of_day_does_not_matter() {
     let bytes = journal(&[Record::Grant(entry("ssh", 7, 90, Some(20)))], &clocks("a", 90, 5000));
     for wall in [0, 5000, 9_000_000] {
