@@ -1,7 +1,9 @@
 //! Bytes of a packet to a knock.
 //!
 //! Looks through VLAN tags (IEEE 802.1Q and 802.1ad), IPv4 options (RFC 791), IPv6 extension headers (RFC 8200)
-//! and into first fragments. Anything else, and anything whose lengths do not fit, is no knock.
+//! and into first fragments that hold the whole transport header (RFC 1858). Anything else, and anything whose lengths
+//! do not fit, is no knock. What stands in options and data is not read. Whether the destination and the
+//! source are this machine's own is for the caller to see, and whether the TCP flags make sense for each door.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -21,7 +23,7 @@ pub struct Frame<'a> {
     /// The checksums need not, or cannot, be verified: the hardware did, or the packet has never left the machine. See
     /// `PACKET_AUXDATA` in `packet(7)`.
     pub checksum_trusted: bool,
-    /// It came in on the loopback interface, where sources in 127.0.0.0/8 and `::1` are at home.
+    /// It came in on the loopback interface, where 127.0.0.0/8 and `::1` are at home.
     pub loopback: bool,
 }
 
@@ -59,7 +61,9 @@ fn decode_from(frame: &Frame<'_>, first: u16) -> Option<Knock> {
     if !frame.checksum_trusted && is_damaged(&datagram) {
         return None;
     }
-    may_send(datagram.source, frame.loopback).then_some(Knock {
+    let at_home = |address: IpAddr| frame.loopback || !address.is_loopback();
+    let possible = is_host(datagram.source) && at_home(datagram.source) && at_home(datagram.destination);
+    possible.then_some(Knock {
         source: datagram.source,
         destination: datagram.destination,
         step: transport.step,
@@ -184,12 +188,17 @@ struct Chain {
     fragment: bool,
 }
 
-/// Follows extension headers to the transport header; not into later fragments, which have none.
+/// Follows extension headers to the transport header; not into later fragments, which have none. All of the chain and
+/// the transport header stand in the first (RFC 7112).
 fn extension_headers(first: u8, bytes: &[u8]) -> Option<Chain> {
     let mut chain = Chain { protocol: first, length: 0, fragment: false };
     for _ in 0..=MAX_EXTENSIONS {
         let header = bytes.get(chain.length..)?;
         let length_field = || header.get(1).copied().map(usize::from);
+        // With segments left it is not where it goes yet (RFC 8200, section 4.4).
+        if chain.protocol == protocol::ROUTING && *header.get(3)? != 0 {
+            return None;
+        }
         chain.length += match chain.protocol {
             protocol::HOP_BY_HOP
             | protocol::ROUTING
@@ -302,13 +311,14 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 
 /// Whether an answer to this source could ever reach it (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5):
 /// a command is never run for an address that is none.
-fn may_send(source: IpAddr, loopback: bool) -> bool {
-    let is_host = match source {
-        IpAddr::V4(address) => (1..240).contains(&address.octets()[0]),
+fn is_host(source: IpAddr) -> bool {
+    match source {
+        IpAddr::V4(address) => (1..224).contains(&address.octets()[0]),
         // Mapped and compatible IPv4 addresses (RFC 4291, section 2.5.5) never are on the wire.
-        IpAddr::V6(address) => address.to_ipv4().is_none() || address.is_loopback(),
-    };
-    is_host && !source.is_unspecified() && !source.is_multicast() && (loopback || !source.is_loopback())
+        IpAddr::V6(address) => {
+            !address.is_multicast() && (address.to_ipv4().is_none() || address.is_loopback())
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::BitOr;
+use std::ops::{BitOr, Range};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -84,10 +84,21 @@ pub enum Extension {
     DestinationOptions(u8),
     /// An experimental routing header with no segment left, of so many 8-byte units (1 to 31).
     Routing(u8),
+    /// The same of 8 bytes with so many segments left: the packet is not yet where it goes.
+    RoutingOn(u8),
     /// A fragment header of a datagram in one piece.
     AtomicFragment,
     /// An authentication header with a made-up check value of 12 bytes.
     Authentication,
+}
+
+/// What fields say that do not say what is so.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lies {
+    header_words: Option<u8>,
+    packet_length: Option<u16>,
+    tcp_header_words: Option<u8>,
+    datagram_length: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +109,8 @@ enum Transport {
 
 /// A frame in the making: Ethernet, VLAN tags, IPv4 or IPv6 as the addresses say, TCP or UDP, and a payload.
 ///
-/// Checksums and lengths are right; who wants them wrong takes [`bytes`](Self::bytes) and changes them.
+/// Checksums and lengths are right; what lies about them is said by the methods that begin with `say`, and
+/// who wants anything else wrong takes [`bytes`](Self::bytes) and changes them.
 #[derive(Clone, Debug)]
 pub struct Frame {
     source: SocketAddr,
@@ -107,7 +119,9 @@ pub struct Frame {
     payload: Vec<u8>,
     tags: Vec<(u16, u16)>,
     options: Vec<u8>,
+    tcp_options: Vec<u8>,
     extensions: Vec<Extension>,
+    lies: Lies,
     hop_limit: u8,
     to_hardware: Option<[u8; 6]>,
 }
@@ -144,7 +158,9 @@ impl Frame {
             payload: Vec::new(),
             tags: Vec::new(),
             options: Vec::new(),
+            tcp_options: Vec::new(),
             extensions: Vec::new(),
+            lies: Lies::default(),
             hop_limit: 64,
             to_hardware: None,
         }
@@ -165,6 +181,46 @@ impl Frame {
         if let Transport::Tcp { sequence, acknowledgement, .. } = &mut self.transport {
             (*sequence, *acknowledgement) = (wanted_sequence, wanted_acknowledgement);
         }
+        self
+    }
+
+    /// TCP options, filled up to four bytes with end-of-options; nothing for UDP.
+    ///
+    /// # Panics
+    /// When they are longer than 40 bytes.
+    #[must_use]
+    pub fn tcp_options(mut self, bytes: &[u8]) -> Self {
+        assert!(bytes.len() <= 40, "at most 40 bytes of options");
+        self.tcp_options = bytes.to_vec();
+        self.tcp_options.resize(bytes.len().next_multiple_of(4), 0);
+        self
+    }
+
+    /// What the IPv4 header says of its own length, in 4-byte units (0 to 15).
+    #[must_use]
+    pub fn say_header_words(mut self, words: u8) -> Self {
+        self.lies.header_words = Some(words);
+        self
+    }
+
+    /// What the IPv4 header says of the packet's length, or the IPv6 header of its payload's, in bytes.
+    #[must_use]
+    pub fn say_packet_length(mut self, length: u16) -> Self {
+        self.lies.packet_length = Some(length);
+        self
+    }
+
+    /// What the TCP header says of its own length, in 4-byte units (0 to 15).
+    #[must_use]
+    pub fn say_tcp_header_words(mut self, words: u8) -> Self {
+        self.lies.tcp_header_words = Some(words);
+        self
+    }
+
+    /// What the UDP header says of the datagram's length, in bytes.
+    #[must_use]
+    pub fn say_datagram_length(mut self, length: u16) -> Self {
+        self.lies.datagram_length = Some(length);
         self
     }
 
@@ -247,16 +303,24 @@ impl Frame {
     #[must_use]
     pub fn fragments(&self, size: usize, from: [u8; 6], to: [u8; 6]) -> Vec<Vec<u8>> {
         assert!(size > 0 && size.is_multiple_of(8), "fragments are of multiples of 8 bytes, not {size}");
-        let segment = self.segment();
-        let count = segment.len().div_ceil(size);
-        let piece = |(index, bytes): (usize, &[u8])| {
-            let position = Position { units: (index * size / 8) as u16, more: index + 1 < count };
-            self.framed(from, to, &self.fragment(position, bytes))
-        };
-        segment.chunks(size).enumerate().map(piece).collect()
+        let length = self.segment().len();
+        let starts = (0..length).step_by(size);
+        starts.map(|start| self.fragment(start..length.min(start + size), from, to)).collect()
     }
 
-    fn fragment(&self, position: Position, bytes: &[u8]) -> Vec<u8> {
+    /// The fragment with these bytes of the IP payload. More follow, unless it is the last.
+    ///
+    /// # Panics
+    /// When it begins at no multiple of 8, or ends behind the payload.
+    #[must_use]
+    pub fn fragment(&self, bytes: Range<usize>, from: [u8; 6], to: [u8; 6]) -> Vec<u8> {
+        assert!(bytes.start.is_multiple_of(8), "a fragment begins at a multiple of 8, not {}", bytes.start);
+        let segment = self.segment();
+        let position = Position { units: (bytes.start / 8) as u16, more: bytes.end < segment.len() };
+        self.framed(from, to, &self.piece(position, &segment[bytes]))
+    }
+
+    fn piece(&self, position: Position, bytes: &[u8]) -> Vec<u8> {
         match self.addresses() {
             Addresses::V4(source, destination) => {
                 let field = position.units | if position.more { 0x2000 } else { 0 };
@@ -284,8 +348,9 @@ impl Frame {
 
     fn ipv4(&self, source: Ipv4Addr, destination: Ipv4Addr, fragment: u16, body: &[u8]) -> Vec<u8> {
         let header_length = 20 + self.options.len();
-        let total = (header_length + body.len()) as u16;
-        let mut header = vec![0x40 | (header_length / 4) as u8, 0];
+        let total = self.lies.packet_length.unwrap_or((header_length + body.len()) as u16);
+        let words = self.lies.header_words.unwrap_or((header_length / 4) as u8);
+        let mut header = vec![0x40 | words, 0];
         header.extend(total.to_be_bytes());
         header.extend(IDENTIFICATION.to_be_bytes());
         header.extend(fragment.to_be_bytes());
@@ -300,8 +365,9 @@ impl Frame {
     }
 
     fn ipv6(&self, source: Ipv6Addr, destination: Ipv6Addr, next: u8, body: &[u8]) -> Vec<u8> {
+        let length = self.lies.packet_length.unwrap_or(body.len() as u16);
         let mut packet = vec![0x60, 0, 0, 0];
-        packet.extend((body.len() as u16).to_be_bytes());
+        packet.extend(length.to_be_bytes());
         packet.extend([next, self.hop_limit]);
         packet.extend(source.octets());
         packet.extend(destination.octets());
@@ -316,11 +382,14 @@ impl Frame {
             Transport::Tcp { flags, sequence, acknowledgement } => {
                 segment.extend(sequence.to_be_bytes());
                 segment.extend(acknowledgement.to_be_bytes());
-                segment.extend([5 << 4, flags.0, 0xff, 0xff, 0, 0, 0, 0]);
+                let words = self.lies.tcp_header_words.unwrap_or(5 + (self.tcp_options.len() / 4) as u8);
+                segment.extend([words << 4, flags.0, 0xff, 0xff, 0, 0, 0, 0]);
+                segment.extend(&self.tcp_options);
                 16
             }
             Transport::Udp => {
-                segment.extend((8 + self.payload.len() as u16).to_be_bytes());
+                let length = self.lies.datagram_length.unwrap_or(8 + self.payload.len() as u16);
+                segment.extend(length.to_be_bytes());
                 segment.extend([0, 0]);
                 6
             }
@@ -389,6 +458,7 @@ fn extension_header(extension: Extension, next: u8) -> (u8, Vec<u8>) {
             header.resize(usize::from(units) * 8, 0);
             (ROUTING, header)
         }
+        Extension::RoutingOn(left) => (ROUTING, vec![next, 0, 253, left, 0, 0, 0, 0]),
         Extension::AtomicFragment => (FRAGMENT, fragment_header(next, Position { units: 0, more: false })),
         Extension::Authentication => {
             // Its length counts 4-byte units, less two: 24 bytes.
@@ -486,6 +556,22 @@ mod tests {
         assert_eq!(pieces.iter().map(|piece| piece.len() - 34).collect::<Vec<_>>(), [16, 12]);
         assert_eq!(pieces[0][20..22], [0x20, 0]);
         assert_eq!(pieces[1][20..22], [0, 2]);
+    }
+
+    #[test]
+    fn lies_are_told_beside_right_checksums() {
+        let (source, destination) = ends("10.0.0.1:5", "10.0.0.2:7000");
+        let tcp = Frame::tcp(source, destination).tcp_options(&[2, 4, 5]);
+        let plain = tcp.bytes(FROM, TO);
+        assert_eq!((plain.len(), plain[46]), (14 + 20 + 24, 6 << 4));
+        let told = tcp.say_header_words(9).say_packet_length(7).say_tcp_header_words(15).bytes(FROM, TO);
+        assert_eq!(
+            (told.len(), told[14], &told[16..18], told[46]),
+            (plain.len(), 0x49, &[0, 7][..], 15 << 4)
+        );
+        assert_eq!(checksum(&told[14..34]), 0);
+        let udp = Frame::udp(source, destination).say_datagram_length(3).bytes(FROM, TO);
+        assert_eq!(udp[38..40], [0, 3]);
     }
 
     #[test]

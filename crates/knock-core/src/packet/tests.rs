@@ -3,6 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod bytes;
+
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 

@@ -1,5 +1,8 @@
 //! IPv6, and packets as few programs send them: tagged, with extension headers and options, in fragments.
 
+mod rules;
+mod shared;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -274,31 +277,6 @@ fn hosts_own_address_does_not_knock_from_outside() -> io::Result<()> {
         wire.sender.send(&Frame::tcp(server.at6(source_port(port)), server.at6(port)))?;
     }
     wire.assert_passed_over("the host's own address")
-}
-
-/// Sends the three SYNs by IPv4 with one bit of the byte `at` changed.
-fn knock_broken(wire: &Wire, at: usize) -> io::Result<()> {
-    let (from, to) = wire.sender.hardware_addresses();
-    PORTS.iter().try_for_each(|port| {
-        let (source, destination) = wire.ends4(*port);
-        let mut bytes = Frame::tcp(source, destination).bytes(from, to);
-        bytes[at] ^= 1;
-        wire.sender.send_bytes(&bytes)
-    })
-}
-
-#[test]
-fn wrong_checksum_of_the_ipv4_header_does_not_knock() -> io::Result<()> {
-    let wire = Wire::new()?;
-    knock_broken(&wire, 24)?;
-    wire.assert_passed_over("a wrong checksum of the IPv4 header")
-}
-
-#[test]
-fn wrong_checksum_of_the_segment_does_not_knock() -> io::Result<()> {
-    let wire = Wire::new()?;
-    knock_broken(&wire, 50)?;
-    wire.assert_passed_over("a wrong checksum of the segment")
 }
 
 /// As scanners and packet builders send them: all from one port, with one sequence number.
