@@ -19,6 +19,7 @@ pub mod knock;
 pub mod network;
 pub mod one_time;
 pub mod packet;
+pub mod quota;
 pub mod sequence;
 pub mod time;
 pub mod tracker;

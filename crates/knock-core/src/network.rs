@@ -24,6 +24,15 @@ impl Network {
         Self { address, prefix: bits(address) }
     }
 
+    /// Who counts as one where there are budgets: an IPv4 address, or all of an IPv6 network of 64 bits, which is the
+    /// least that a site has (RFC 6177) and more addresses than can be counted.
+    pub fn party(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::host(address),
+            IpAddr::V6(_) => Self::of(address, 64),
+        }
+    }
+
     /// Its first address.
     pub const fn address(self) -> IpAddr {
         self.address

@@ -7,22 +7,23 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use socket2::SockRef;
 
-use crate::filter::{self, Wanted};
+use crate::filter::{Filter, Wanted};
 use crate::socket::{self, Control, auxiliary_data};
 
 /// How much of a packet is copied: enough for long chains of headers.
 const CAPTURE_LENGTH: usize = 512;
 
 /// How many packets are fetched with one system call.
-const BATCH: usize = 32;
+pub const BATCH: usize = 64;
 
 /// Either makes it needless, or impossible, to check a packet's transport checksum.
 const TRUSTED: u32 = libc::TP_STATUS_CSUMNOTREADY | libc::TP_STATUS_CSUM_VALID;
 
-/// How many bytes of packets the kernel holds for us; it may grant less.
-const RECEIVE_BUFFER: usize = 1 << 20;
+/// How many bytes the kernel may spend on packets that wait for us: it doubles this, and counts 768 for a small packet,
+/// so that they are some 5,000. That is what a flood sends while another process has the processor for 10 ms, and what
+/// is looked at in 5 ms: in a longer queue knocks would only wait longer. The memory is not taken before it is needed.
+const RECEIVE_BUFFER: usize = 2 << 20;
 
 /// A packet as it came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub struct Packet<'a> {
 /// interface; which interfaces count is a matter of the filter.
 pub struct Capture {
     socket: OwnedFd,
+    filter: Filter,
     buffers: Box<[[u8; CAPTURE_LENGTH]; BATCH]>,
 }
 
@@ -62,41 +64,36 @@ impl Capture {
         let socket = rustix::net::socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, None)?;
         socket::set_packet_option(socket.as_fd(), libc::PACKET_IGNORE_OUTGOING)?;
         socket::set_packet_option(socket.as_fd(), libc::PACKET_AUXDATA)?;
-        SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
-        let capture = Self { socket, buffers: Box::new([[0; CAPTURE_LENGTH]; BATCH]) };
+        socket::set_receive_buffer(&socket, RECEIVE_BUFFER)?;
+        let mut capture =
+            Self { socket, filter: Filter::default(), buffers: Box::new([[0; CAPTURE_LENGTH]; BATCH]) };
         capture.set_filter(wanted)?;
         socket::bind_to_interface(capture.socket.as_fd(), 0)?;
         Ok(capture)
     }
 
-    /// Exchanges the filter; no packet is lost or let through in between.
-    ///
-    /// A filter may be too large for the kernel (`net.core.optmem_max`): then a coarser one takes its place.
+    /// Exchanges the filter; no packet is lost in between. Where memory for filters is short (`net.core.optmem_max`)
+    /// more may pass than is wanted, for a moment or for good.
     ///
     /// # Errors
-    /// Where the kernel takes not even the coarsest; the old filter stays.
-    pub fn set_filter(&self, wanted: &Wanted) -> io::Result<()> {
-        // At most that many ranges there can be: each is told apart.
-        let mut ranges = wanted.steps.len().max(1);
-        loop {
-            let program = filter::program(wanted, ranges);
-            let attached = if program.len() <= filter::MAX_INSTRUCTIONS {
-                SockRef::from(&self.socket).attach_filter(&program)
-            } else {
-                Err(io::ErrorKind::OutOfMemory.into())
-            };
-            match attached {
-                Err(_) if ranges > 1 => ranges = ranges * 3 / 4,
-                outcome => return outcome,
-            }
-        }
+    /// Where the kernel takes not even the coarsest filter.
+    pub fn set_filter(&mut self, wanted: &Wanted) -> io::Result<()> {
+        self.filter.set(self.socket.as_fd(), wanted)
     }
 
-    /// Hands over the packets that have come in, a batch of them at most.
+    /// How many packets have passed the filter and found no room since this was asked last.
+    ///
+    /// # Errors
+    /// None that a packet socket has.
+    pub fn lost(&self) -> io::Result<u32> {
+        socket::lost_packets(self.socket.as_fd())
+    }
+
+    /// Hands over the packets that have come in, [`BATCH`] of them at most; how many there were.
     ///
     /// # Errors
     /// What `recvmmsg(2)` says; that nothing has come in is no error.
-    pub fn receive(&mut self, mut each: impl FnMut(&Packet<'_>)) -> io::Result<()> {
+    pub fn receive(&mut self, mut each: impl FnMut(&Packet<'_>)) -> io::Result<usize> {
         // SAFETY: all zeros is a valid `sockaddr_ll`, `iovec` and `mmsghdr`: integers and null pointers.
         let mut senders: [libc::sockaddr_ll; BATCH] = unsafe { mem::zeroed() };
         // SAFETY: as above.
@@ -114,8 +111,8 @@ impl Capture {
             message.msg_hdr.msg_name = (&raw mut *sender).cast();
             message.msg_hdr.msg_namelen = mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         }
-        // SAFETY: each message points to one buffer, one address and one control area of our own, alive and as long as it
-        // says, and there are `BATCH` messages.
+        // SAFETY: each message points to one buffer, one address and one control area of our own, alive and as long as
+        // it says, and there are `BATCH` messages.
         let count = unsafe {
             libc::recvmmsg(
                 self.socket.as_raw_fd(),
@@ -127,7 +124,7 @@ impl Capture {
         };
         let Ok(count) = usize::try_from(count) else {
             let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) };
+            return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
         };
         for ((message, sender), buffer) in messages.iter().zip(&senders).zip(self.buffers.iter()).take(count)
         {
@@ -143,7 +140,7 @@ impl Capture {
                 checksum_trusted: auxiliary.is_some_and(|data| data.tp_status & TRUSTED != 0),
             });
         }
-        Ok(())
+        Ok(count)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! This is the only crate of the workspace that holds `unsafe`; each block says why it is sound.
 
+pub mod burst;
 pub mod capture;
 pub mod clock;
 pub mod filter;

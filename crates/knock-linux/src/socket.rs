@@ -4,7 +4,7 @@
 
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Every protocol, in network byte order, as a packet socket's address wants it.
 const ALL_PROTOCOLS: u16 = (libc::ETH_P_ALL as u16).to_be();
@@ -18,6 +18,33 @@ pub(crate) fn set_packet_option(socket: BorrowedFd<'_>, option: libc::c_int) -> 
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, option, (&raw const on).cast(), length)
     };
     check(done)
+}
+
+/// How many packets found no room at a packet socket since this was asked last (`PACKET_STATISTICS` in `packet(7)`).
+pub(crate) fn lost_packets(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut length = mem::size_of_val(&statistics) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes into a structure of that size, which outlives the call.
+    let done = unsafe {
+        let value = (&raw mut statistics).cast();
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            value,
+            &raw mut length,
+        )
+    };
+    check(done)?;
+    Ok(statistics.tp_drops)
+}
+
+/// Lets the kernel spend so many bytes on what waits to be received: beyond the system's limit where we may
+/// (`CAP_NET_ADMIN`), otherwise up to it.
+pub(crate) fn set_receive_buffer(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, bytes)
+        .or_else(|_| rustix::net::sockopt::set_socket_recv_buffer_size(socket, bytes))
+        .map_err(io::Error::from)
 }
 
 /// Lets a packet socket receive all protocols of the interface with this index; 0 is for all interfaces.

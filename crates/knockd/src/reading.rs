@@ -3,21 +3,40 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
-use knock_core::config::FlagRule;
+use knock_core::config::{FlagRule, PortRange};
 use knock_core::knock::{Knock, TcpFlags};
 use knock_core::packet::{Frame, decode};
 use knock_core::sequence::{Sequence, Step};
 use knock_core::time::Timestamp;
-use knock_core::tracker::{AttemptView, DoorIndex, Event, MAX_ATTEMPTS, TrackedDoor, Tracker};
-use knock_linux::capture::{Capture, Packet};
+use knock_core::tracker::{AttemptView, Counters, DoorIndex, Event, MAX_ATTEMPTS, TrackedDoor, Tracker};
+use knock_linux::capture::{BATCH, Capture, Packet};
 use knock_linux::filter::Wanted;
 
 use crate::configuration::ReadyDoor;
+use crate::pace::Pace;
+use crate::served::Served;
 use crate::watched::Watched;
 
-/// A knock at some door's port.
+/// In a flood the packet socket is looked at once in so long: waking up costs more than a packet, and an honest knock
+/// waits no longer than that.
+const LOOK: Duration = Duration::from_millis(1);
+/// How many looks may follow each other at once.
+const LOOKS_AT_ONCE: u32 = 200;
+/// In a flood the kernel filter follows the sources with attempts once in so long: it costs as much as some hundred
+/// packets.
+const FOLLOW: Duration = Duration::from_millis(5);
+/// How often it may follow at once.
+const FOLLOWS_AT_ONCE: u32 = 100;
+/// Of how many sources the kernel filter passes what goes to ports that no door names.
+const WATCHED_SOURCES: usize = 64;
+/// How long after many packets came in together the kernel is asked how many it had no room for.
+const ASK: Duration = Duration::from_secs(1);
+
+/// What may be a knock.
 pub(crate) struct Heard {
     knock: Knock,
     /// It went to an address that is listened at.
@@ -39,6 +58,21 @@ pub(crate) struct Reading {
     ahead: Vec<BTreeSet<Step>>,
     watched: Watched,
     ipv4_only: bool,
+    served: Served,
+    /// Whose attempts a packet to any other port would end.
+    sources: Sources,
+    pace: Pace,
+    /// When the kernel is asked next how many packets it had no room for.
+    ask_at: Option<Timestamp>,
+    lost: u64,
+}
+
+/// The sources of which the kernel filter passes every SYN and datagram.
+struct Sources {
+    passed: BTreeSet<IpAddr>,
+    /// The state of the tracker that they are of.
+    version: u64,
+    pace: Pace,
 }
 
 impl Reading {
@@ -49,7 +83,12 @@ impl Reading {
     pub(crate) fn new(doors: &[ReadyDoor], watched: Watched, ipv4_only: bool) -> io::Result<Self> {
         let (tracked, ahead) = (tracked(doors), ahead(doors));
         let capture = Capture::open(&wanted(&tracked, &ahead, &watched, ipv4_only))?;
-        Ok(Self { capture, tracker: Tracker::new(tracked, MAX_ATTEMPTS), ahead, watched, ipv4_only })
+        let tracker = Tracker::new(tracked, MAX_ATTEMPTS);
+        let served = Served::new(opened(doors));
+        let pace = Pace::new(LOOK, LOOKS_AT_ONCE);
+        let follow = Pace::new(FOLLOW, FOLLOWS_AT_ONCE);
+        let sources = Sources { passed: BTreeSet::new(), version: 0, pace: follow };
+        Ok(Self { capture, tracker, ahead, watched, ipv4_only, served, sources, pace, ask_at: None, lost: 0 })
     }
 
     /// Takes other doors and interfaces; attempts that would have come as far on them go on.
@@ -62,6 +101,8 @@ impl Reading {
         let old = std::mem::replace(&mut self.tracker, Tracker::new(Vec::new(), 0));
         self.tracker = old.reconfigured(tracked, MAX_ATTEMPTS);
         (self.ahead, self.watched) = (ahead, watched);
+        self.served.set_doors(opened(doors));
+        self.sources.version = u64::MAX;
         Ok(())
     }
 
@@ -108,34 +149,96 @@ impl Reading {
         Ok(())
     }
 
-    fn renew_filter(&self) -> io::Result<()> {
-        self.capture.set_filter(&self.wanted())
+    fn renew_filter(&mut self) -> io::Result<()> {
+        let wanted = self.wanted();
+        self.capture.set_filter(&wanted)
     }
 
     fn wanted(&self) -> Wanted {
-        wanted(self.tracker.doors(), &self.ahead, &self.watched, self.ipv4_only)
+        let wanted = wanted(self.tracker.doors(), &self.ahead, &self.watched, self.ipv4_only);
+        Wanted { watched: self.sources.passed.clone(), ..wanted }
     }
 
-    /// Takes the knocks that have come in, a batch of packets at most.
+    /// How long the packet socket is left alone from now on; `None` where it is to be looked at.
+    pub(crate) fn pause(&self, now: Timestamp) -> Option<Duration> {
+        self.pace.wait(now)
+    }
+
+    /// Notes that the packet socket is looked at.
+    pub(crate) fn look(&mut self, now: Timestamp) {
+        self.pace.done(now);
+    }
+
+    /// Takes what has come in, a batch of packets at most; whether there may be more.
     ///
     /// # Errors
     /// Where the socket fails.
-    pub(crate) fn receive(&mut self, knocks: &mut Vec<Heard>) -> io::Result<()> {
+    pub(crate) fn receive(&mut self, now: Timestamp, knocks: &mut Vec<Heard>) -> io::Result<bool> {
         let Self { capture, watched, ipv4_only, .. } = self;
-        capture.receive(|packet| knocks.extend(hear(packet, watched, *ipv4_only)))
+        let count = capture.receive(|packet| knocks.extend(hear(packet, watched, *ipv4_only)))?;
+        let full = count == BATCH;
+        if full {
+            self.ask_at.get_or_insert(now + ASK);
+        }
+        Ok(full)
     }
 
     /// Follows a knock to where it leads.
     pub(crate) fn follow(&mut self, heard: &Heard, now: Timestamp, reports: &mut Vec<Event>) {
-        self.tracker.handle_knock(&heard.knock, heard.local, now, reports);
+        let Heard { knock, local } = heard;
+        if *local && !self.tracker.names(knock.step) && self.served.contains(knock.step, now) {
+            return;
+        }
+        self.tracker.handle_knock(knock, *local, now, reports);
     }
 
-    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        self.tracker.next_deadline()
+    pub(crate) fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        let stale = self.sources.version != self.tracker.watch_version();
+        let follow = stale.then(|| now + self.sources.pace.wait(now).unwrap_or_default());
+        [self.tracker.next_deadline(), follow, self.ask_at].into_iter().flatten().min()
     }
 
     pub(crate) fn handle_timer(&mut self, now: Timestamp, reports: &mut Vec<Event>) {
         self.tracker.handle_timer(now, reports);
+    }
+
+    /// Lets the kernel filter follow the sources that have attempts, not too often.
+    ///
+    /// # Errors
+    /// Where the kernel does not take the filter; the old one stays.
+    pub(crate) fn follow_sources(&mut self, now: Timestamp) -> io::Result<()> {
+        let version = self.tracker.watch_version();
+        if version == self.sources.version || self.sources.pace.wait(now).is_some() {
+            return Ok(());
+        }
+        self.sources.version = version;
+        let sources = self.tracker.watch(WATCHED_SOURCES).into_iter().collect();
+        if sources != self.sources.passed {
+            self.sources.passed = sources;
+            self.sources.pace.done(now);
+            self.renew_filter()?;
+        }
+        Ok(())
+    }
+
+    /// How many more packets the kernel had no room for, where it is time to ask.
+    pub(crate) fn newly_lost(&mut self, now: Timestamp) -> u64 {
+        if self.ask_at.take_if(|at| *at <= now).is_none() {
+            return 0;
+        }
+        let lost = self.capture.lost().unwrap_or_default().into();
+        self.lost += lost;
+        lost
+    }
+
+    /// How many packets the kernel had no room for so far, as far as is known.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// What the tracker has counted.
+    pub(crate) fn counters(&self) -> Counters {
+        self.tracker.counters()
     }
 }
 
@@ -158,7 +261,7 @@ fn hear(packet: &Packet<'_>, watched: &Watched, ipv4_only: bool) -> Option<Heard
         loopback,
     })?;
     // What claims to come from ourselves, or from no host of a net of ours, but comes from outside, is forged.
-    let forged = !loopback && (watched.is_local(knock.source) || watched.is_no_host(knock.source));
+    let forged = !loopback && (watched.is_own(knock.source) || watched.is_no_host(knock.source));
     if forged || (ipv4_only && knock.source.is_ipv6()) {
         return None;
     }
@@ -167,6 +270,15 @@ fn hear(packet: &Packet<'_>, watched: &Watched, ipv4_only: bool) -> Option<Heard
 
 fn tracked(doors: &[ReadyDoor]) -> Vec<TrackedDoor> {
     doors.iter().map(|ready| TrackedDoor::new(&ready.door, ready.sequences.first().cloned())).collect()
+}
+
+/// The ports that native doors open.
+fn opened(doors: &[ReadyDoor]) -> Vec<PortRange> {
+    doors
+        .iter()
+        .filter_map(|ready| ready.door.native.as_ref())
+        .flat_map(|native| native.ports.clone())
+        .collect()
 }
 
 fn ahead(doors: &[ReadyDoor]) -> Vec<BTreeSet<Step>> {
@@ -186,6 +298,7 @@ fn wanted(doors: &[TrackedDoor], ahead: &[BTreeSet<Step>], watched: &Watched, ip
         ipv6: !ipv4_only,
         steps,
         flags: common_flags(doors),
+        ..Wanted::default()
     }
 }
 

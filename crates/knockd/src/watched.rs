@@ -16,6 +16,8 @@ pub(crate) struct Watched {
     by_index: BTreeMap<u32, Link>,
     /// All addresses that can be knocked at without a `Target`.
     addresses: HashSet<IpAddr>,
+    /// All addresses of this machine.
+    own: HashSet<IpAddr>,
 }
 
 impl Watched {
@@ -28,7 +30,8 @@ impl Watched {
         let counts = |link: &&Link| stacked.contains(&link.index);
         let addresses = links.iter().filter(counts).flat_map(|link| &link.addresses);
         let addresses = addresses.map(|(address, _)| *address).collect();
-        Self { wanted, guests, by_index, addresses }
+        let own = links.iter().flat_map(|link| &link.addresses).map(|(address, _)| *address).collect();
+        Self { wanted, guests, by_index, addresses, own }
     }
 
     /// Looks for the interfaces that are there now; `guests` are listened on for a while.
@@ -79,6 +82,11 @@ impl Watched {
         self.addresses.contains(&address)
             || (matches!(address, IpAddr::V4(address) if address.is_loopback())
                 && self.by_index.values().any(|link| link.loopback))
+    }
+
+    /// Whether an address is this machine's, listened at or not.
+    pub(crate) fn is_own(&self, address: IpAddr) -> bool {
+        self.own.contains(&address)
     }
 
     /// Whether an address is the first or last of a net that is listened on, which no host has (RFC 1122, section
@@ -221,6 +229,7 @@ mod tests {
         }
         assert_eq!(watched.indexes(), Some(BTreeSet::from([1, 3])));
         assert!(watched.hears(1) && watched.hears(3) && !watched.hears(2));
+        assert!(watched.is_own(at("192.0.2.2")) && !watched.is_own(at("192.0.2.6")));
     }
 
     #[test]

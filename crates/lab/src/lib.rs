@@ -27,6 +27,7 @@
 mod binaries;
 mod capture;
 mod daemon;
+mod flood;
 mod frame;
 mod host;
 mod knock;
@@ -44,6 +45,7 @@ mod wait;
 pub use binaries::binary;
 pub use capture::{Capture, Protocol, Seen};
 pub use daemon::{Daemon, DaemonBuilder};
+pub use flood::{Flood, Packet, Random, Sent, Sources, Traffic};
 pub use frame::{Extension, Frame, TcpFlags};
 pub use host::{Host, connect};
 pub use lines::{Line, Stream};

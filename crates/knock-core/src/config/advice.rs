@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::diagnostic::Diagnostic;
 use super::door::{Door, SequenceSource};
 use crate::knock::Protocol;
-use crate::sequence::Sequence;
+use crate::sequence::{Sequence, Step};
 
 pub use native::on_native;
 
@@ -33,19 +33,20 @@ pub fn on_sequences(doors: &[Door]) -> Vec<Diagnostic> {
         })
         .collect();
     let single = fixed.iter().flat_map(|(door, sequence)| {
-        on_sequence(sequence)
+        on_sequence(sequence, door.strict)
             .into_iter()
             .map(|(found, help)| Diagnostic::warning(door.sequence_span.clone(), found, help))
     });
     single.chain(on_beginnings(&fixed)).collect()
 }
 
-/// Why a sequence is weak, in a few words; `None` where nothing speaks against it.
-pub fn weakness(sequence: &Sequence) -> Option<String> {
-    on_sequence(sequence).into_iter().next().map(|(found, _)| found)
+/// Why a sequence is weak, in a few words; `None` where nothing speaks against it. `strict`: any other port ends an
+/// attempt on its door.
+pub fn weakness(sequence: &Sequence, strict: bool) -> Option<String> {
+    on_sequence(sequence, strict).into_iter().next().map(|(found, _)| found)
 }
 
-fn on_sequence(sequence: &Sequence) -> Vec<(String, &'static str)> {
+fn on_sequence(sequence: &Sequence, strict: bool) -> Vec<(String, &'static str)> {
     let mut advice = Vec::new();
     let steps = sequence.steps();
     if WELL_KNOWN.iter().any(|known| Sequence::parse(known).as_ref() == Ok(sequence)) {
@@ -53,12 +54,12 @@ fn on_sequence(sequence: &Sequence) -> Vec<(String, &'static str)> {
             "this sequence is a well-known example".to_owned(),
             "choose ports of your own: scanners try this one first",
         ));
-    } else if steps.len() >= 3 && steps.is_sorted_by(|a, b| a.port < b.port) {
+    } else if steps.len() >= 3 && steps.is_sorted_by(|a, b| scanned(a, b, strict)) {
         advice.push((
             "the ports ascend".to_owned(),
             "a scan of all ports in order would open this door: mix them",
         ));
-    } else if steps.len() >= 3 && steps.is_sorted_by(|a, b| a.port > b.port) {
+    } else if steps.len() >= 3 && steps.is_sorted_by(|a, b| scanned(b, a, strict)) {
         advice.push((
             "the ports descend".to_owned(),
             "a scan of all ports in order would open this door: mix them",
@@ -75,6 +76,11 @@ fn on_sequence(sequence: &Sequence) -> Vec<(String, &'static str)> {
         advice.push(("TCP ports only".to_owned(), "a mix with UDP (PORT:udp) is harder to hit by chance"));
     }
     advice
+}
+
+/// Whether a scan of all ports in order may hit one behind the other, and nothing in between that spoils.
+fn scanned(one: &Step, other: &Step, strict: bool) -> bool {
+    one.port < other.port && (!strict || one.port + 1 == other.port)
 }
 
 /// Doors of which one opens on the way to the other.

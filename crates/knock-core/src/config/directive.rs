@@ -14,6 +14,7 @@ pub(super) enum OptionName {
     PidFile,
     Interface,
     Guard,
+    Strict,
     Mark,
     AcceptRule,
     StateDirectory,
@@ -82,12 +83,13 @@ const fn also(directive: Directive, alias: &'static str) -> Directive {
     Directive { alias: Some(alias), ..directive }
 }
 
-const DIRECTIVES: [Directive; 26] = [
+const DIRECTIVES: [Directive; 27] = [
     option("UseSyslog", OptionName::UseSyslog),
     option("LogFile", OptionName::LogFile),
     option("PidFile", OptionName::PidFile),
     option("Interface", OptionName::Interface),
     option("guard", OptionName::Guard),
+    option("strict", OptionName::Strict),
     option("mark", OptionName::Mark),
     option("accept_rule", OptionName::AcceptRule),
     option("state_directory", OptionName::StateDirectory),

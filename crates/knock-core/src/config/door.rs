@@ -43,6 +43,10 @@ pub struct Door {
     pub flags: FlagRule,
     /// `Target`: the address to knock at, instead of the interface's.
     pub target: Option<IpAddr>,
+    /// A knock at any other port of the host, whether or not a door names it, ends an attempt on this door. `strict`
+    /// of the options says so; where it does not, it holds for a door with `open` or `close`, and not for one that
+    /// knockd could have as well.
+    pub strict: bool,
     /// `allow_from`: who may knock at all; everybody where it is empty.
     pub allow_from: Vec<Network>,
     /// `open` and what belongs to it: a native door.

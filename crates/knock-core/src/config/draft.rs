@@ -174,6 +174,7 @@ impl Draft {
             seq_timeout: self.seq_timeout,
             seq_cooldown: self.seq_cooldown,
             flags: self.flags,
+            strict: false,
             target: self.target,
             allow_from: self.allow_from,
             native: self.native.finish(),

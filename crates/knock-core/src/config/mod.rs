@@ -19,6 +19,7 @@ mod native_draft;
 mod nearest;
 mod options;
 mod ports;
+mod strict;
 mod time;
 mod value;
 
@@ -67,7 +68,8 @@ pub fn parse(name: &str, bytes: &[u8]) -> Parsed {
         Ok(text) => reader.read(text),
         Err(diagnostic) => reader.diagnostics.push(diagnostic),
     }
-    let Reader { options, doors, mut diagnostics, .. } = reader;
+    let Reader { options, mut doors, mut diagnostics, .. } = reader;
+    diagnostics.extend(strict::apply(options.strict, &mut doors));
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     let config = (!failed).then_some(Config { options, doors });
     if let Some(config) = &config {

@@ -26,6 +26,9 @@ pub struct Options {
     pub use_syslog: bool,
     /// `guard`: native doors' ports are closed to all who have not knocked. `true` when unsaid.
     pub guard: bool,
+    /// `strict`: any other port hit ends an attempt. Where it is unsaid, on doors that are new with this daemon only;
+    /// see [`Door::strict`](super::Door::strict).
+    pub strict: Option<bool>,
     /// `mark`: the one bit of the packet mark that is ours.
     pub mark: u32,
     /// `accept_rule`.
@@ -45,6 +48,7 @@ impl Default for Options {
             pid_file: None,
             use_syslog: false,
             guard: true,
+            strict: None,
             mark: DEFAULT_MARK,
             accept_rule: AcceptRule::default(),
             state_directory: None,
@@ -82,6 +86,9 @@ impl Options {
                 self.interfaces_span = self.interfaces.as_ref().map(|_| value.span());
             }
             OptionName::Guard => self.guard = value::choice(&value.tidied(diagnostics), YES_OR_NO)?,
+            OptionName::Strict => {
+                self.strict = Some(value::choice(&value.tidied(diagnostics), YES_OR_NO)?);
+            }
             OptionName::Mark => self.mark = mark(&value.tidied(diagnostics))?,
             OptionName::AcceptRule => {
                 self.accept_rule = value::choice(&value.tidied(diagnostics), ACCEPT_RULES)?;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::lines::MAX_LINE;
 use super::*;
-use crate::knock::Protocol;
+use crate::knock::{Protocol, TcpFlags};
 
 fn good(text: &str) -> Config {
     let parsed = parse("test.conf", text.as_bytes());
@@ -119,6 +119,45 @@ fn reads_every_directive_of_native_doors() {
 }
 
 #[test]
+fn strictness() {
+    let doors = "[old]\nsequence = 6142,8319,5623\n[new]\nsequence = 6143,8319,5623\nopen = 22/tcp\n\
+                 [shut]\nsequence = 6144,8319,5623\nclose = new\n";
+    let strict = |options: &str| {
+        let config = good(&format!("[options]\n{options}\n{doors}"));
+        config.doors.iter().map(|door| door.strict).collect::<Vec<_>>()
+    };
+    assert_eq!(strict(""), [false, true, true]);
+    assert_eq!(strict("Strict = yes"), [true; 3]);
+    assert_eq!(strict("strict = no"), [false; 3]);
+}
+
+/// What does not spoil when it goes to a wrong port must not count when it goes to the right one.
+#[test]
+fn only_what_begins_a_connection_knocks_at_a_strict_door() {
+    let rule = |options: &str, flags: &str| {
+        let config = good(&format!("[options]\n{options}\n[a]\nsequence = 6142,8319,5623\n{flags}\n"));
+        config.doors[0].flags
+    };
+    let begins = FlagRule {
+        required: TcpFlags::SYN,
+        excluded: TcpFlags::ACK.union(TcpFlags::RST).union(TcpFlags::FIN),
+    };
+    assert_eq!(rule("strict = yes", ""), begins);
+    assert_eq!(rule("strict = yes", "tcpflags = syn"), begins);
+    assert_eq!(rule("", "tcpflags = ack"), FlagRule { required: TcpFlags::ACK, ..FlagRule::default() });
+    let psh = FlagRule { required: begins.required.union(TcpFlags::PSH), ..begins };
+    assert_eq!(rule("strict = yes", "tcpflags = psh"), psh);
+    let udp = "[options]\nstrict = yes\n[a]\nsequence = 6142:udp,8319:udp,5623:udp\ntcpflags = ack\n";
+    assert!(good(udp).doors[0].strict, "TCP flags mean nothing there");
+    let error = "f:4:12: error: a strict door whose tcpflags fit no packet that begins a connection; expected \
+                 tcpflags = syn, or no tcpflags (with strict = no in [options] other packets are knocks as well)";
+    for flags in ["ack", "fin", "syn,rst", "!syn"] {
+        let text = format!("[options]\nstrict = yes\n[a]\nsequence = 6142,8319,5623\ntcpflags = {flags}\n");
+        assert_eq!(messages(text.as_bytes(), Severity::Error), [error], "{flags}");
+    }
+}
+
+#[test]
 fn what_is_not_said_of_native_doors() {
     let config = good(
         "[options]\nstate_directory = /x\nstate_directory =\ncontrol_socket =\nmark = 2147483648\n[a]\n\
@@ -226,6 +265,7 @@ fn each_mistake_of_native_doors_has_its_place_and_what_was_expected() {
     let option = |line: &str| format!("[options]\n{line}\n");
     let cases = [
         (option("guard = maybe"), "f:2:9: error: unknown value \"maybe\"; expected yes or no"),
+        (option("strict = perhaps"), "f:2:10: error: unknown value \"perhaps\"; expected yes or no"),
         (option("guard = true"), "f:2:9: error: unknown value \"true\"; expected yes or no"),
         (option("guard ="), "f:2:8: error: the value is missing; expected yes or no"),
         (option("guard"), "f:2:1: error: guard has no value; expected guard = …"),
@@ -485,6 +525,9 @@ fn weak_sequences_are_told() {
     told("7142,8319:udp,9623", "ascend");
     told("9623,8319:udp,7142", "descend");
     told("7142,8319,5623", "TCP ports only");
+    let strict = |sequence: &str| warnings(&format!("[options]\nstrict = yes\n[a]\nsequence = {sequence}\n"));
+    assert_eq!(strict("6142,8319:udp,9623"), [""; 0], "a scan hits others in between");
+    assert!(strict("6142,6143:udp,6144").iter().any(|warning| warning.contains("ascend")));
     assert_eq!(of("6142,8319:udp,5623"), [""; 0]);
 }
 

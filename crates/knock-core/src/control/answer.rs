@@ -80,8 +80,9 @@ pub struct Status {
     pub grants: usize,
     /// How many attempts are under way.
     pub attempts: usize,
-    /// How many attempts were dropped for lack of room since it runs.
-    pub attempts_dropped: u64,
+    /// What was too much for it since it runs.
+    #[serde(default)]
+    pub overload: Overload,
     /// Where grants are kept over a restart.
     pub journal: Journal,
     /// What native doors need; absent where there is no native door.
@@ -89,6 +90,24 @@ pub struct Status {
     /// How long until the old configuration comes back unless the new one is confirmed.
     #[serde(rename = "pending_confirmation_seconds")]
     pub pending_confirmation: Option<Seconds>,
+}
+
+/// What was too much for the daemon since it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Overload {
+    /// Packets that passed the kernel's filter and that the kernel had no room for.
+    pub packets_lost: u64,
+    /// Attempts that made room for others and were remembered in short.
+    pub attempts_faded: u64,
+    /// Those of them that went on all the same.
+    pub attempts_revived: u64,
+    /// Attempts that were forgotten for lack of room.
+    pub attempts_lost: u64,
+    /// Attempts that were forgotten because one source had too many.
+    pub attempts_over_budget: u64,
+    /// Lines of the log that were left out.
+    pub lines_left_out: u64,
 }
 
 /// An interface that is listened on.
@@ -217,6 +236,9 @@ pub struct Door {
     pub seq_timeout: Seconds,
     /// For how many it is open.
     pub grants: usize,
+    /// Any other port hit ends an attempt.
+    #[serde(default)]
+    pub strict: bool,
     /// Why its sequence is weak.
     pub weak: Option<String>,
 }
@@ -344,8 +366,6 @@ pub enum EventKind {
     Spoiled,
     /// A knock was passed over within `Seq_Cooldown`.
     CoolingDown,
-    /// There was no room for the attempt.
-    Crowded,
     /// A knock had TCP flags that the door does not take.
     Unfit,
     /// A knock went to an address that the door does not listen at.
@@ -379,7 +399,6 @@ impl From<&What> for EventKind {
             What::TimedOut(_) => Self::TimedOut,
             What::Spoiled { .. } => Self::Spoiled,
             What::CoolingDown => Self::CoolingDown,
-            What::Crowded => Self::Crowded,
             What::Unfit { .. } => Self::Unfit,
             What::Elsewhere { .. } => Self::Elsewhere,
             What::NotAllowed => Self::NotAllowed,

@@ -107,10 +107,11 @@ fn of_knock(what: What, of: usize, within: Duration, secrets: bool) -> String {
             "too late: {stage} of {of} knocks came within the {within} that the door gives from the first to the last \
              (seq_timeout); the next came later, or {UNHEARD}"
         ),
-        What::Spoiled { stage, hit, expected } => {
-            let ports = match secrets {
-                true => format!("{hit} was hit, {expected} expected"),
-                false => "it is in some door's sequence, but was not the next".into(),
+        What::Spoiled { stage, hit, expected, named } => {
+            let ports = match (secrets, named) {
+                (true, _) => format!("{hit} was hit, {expected} expected"),
+                (false, true) => "it is in some door's sequence, but was not the next".into(),
+                (false, false) => format!("{hit} was hit, which is no door's, and the door is strict"),
             };
             format!(
                 "a wrong port behind knock {stage} of {of} ended the attempt: {ports}; knocks that overtake each other \
@@ -120,9 +121,6 @@ fn of_knock(what: What, of: usize, within: Duration, secrets: bool) -> String {
         What::CoolingDown => format!(
             "passed over: the door was opened for this address less than {within} before (seq_cooldown)"
         ),
-        What::Crowded => {
-            "dropped: so many attempts were under way that there was no room for this one; knock again".into()
-        }
         What::Unfit { knock, flags, rule } => format!(
             "knock {knock} of {of} did not count: its TCP flags were {}, the door asks for {} (tcpflags)",
             names(flags),

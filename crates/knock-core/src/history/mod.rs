@@ -81,11 +81,11 @@ impl Recorded {
 }
 
 /// How many knocks of the sequence were right for this to happen; 0 where nothing is known of it.
-fn right_knocks(what: &What) -> usize {
+pub(crate) fn right_knocks(what: &What) -> usize {
     match *what {
         What::Stage(stage) | What::TimedOut(stage) | What::Spoiled { stage, .. } => stage,
         What::Unfit { knock, .. } | What::Elsewhere { knock, .. } => knock.saturating_sub(1),
-        What::Opening | What::CoolingDown | What::Crowded | What::NotAllowed | What::Unbegun(_) => 0,
+        What::Opening | What::CoolingDown | What::NotAllowed | What::Unbegun(_) => 0,
     }
 }
 

@@ -106,6 +106,7 @@ fn a_knock_is_remembered_with_what_its_door_gives() {
         cooldown: Duration::from_secs(60),
         flags: FlagRule::default(),
         target: None,
+        strict: false,
         allow_from: Vec::new(),
     };
     assert_eq!(Recorded::knock(What::Stage(1), &door), knock(What::Stage(1)));
@@ -153,10 +154,14 @@ fn tells_of_each_door_what_did_not_follow() {
     assert_eq!(lines[4..], [format!("ssh: knock 3 of 3 was not heard since; {unheard}")]);
 }
 
+fn step(text: &str) -> Step {
+    Step::parse(text).unwrap()
+}
+
 #[test]
 fn ports_are_secret() {
-    let step = |text| Step::parse(text).unwrap();
-    let spoiled = knock(What::Spoiled { stage: 2, hit: step("7142"), expected: step("8319:udp") });
+    let spoiled =
+        knock(What::Spoiled { stage: 2, hit: step("7142"), expected: step("8319:udp"), named: true });
     let told = explained(&[(88, "ssh", spoiled.clone())], true);
     assert!(told[0].contains("behind knock 2 of 3 ended the attempt: 7142:tcp was hit, 8319:udp expected"));
     let told = explained_one(spoiled);
@@ -174,7 +179,6 @@ fn tells_what_a_single_event_means() {
         (knock(What::TimedOut(2)), "too late: 2 of 3 knocks came within the 5 s that the door gives"),
         (knock(What::Stage(3)), "knock 3 of 3 was right"),
         (knock(What::CoolingDown), "the door was opened for this address less than 5 s before"),
-        (knock(What::Crowded), "dropped: so many attempts were under way"),
         (unfit(TcpFlags::default()), "knock 2 of 3 did not count: its TCP flags were none, the door asks"),
         (
             unfit(TcpFlags::SYN.union(TcpFlags::ACK)),
@@ -182,6 +186,10 @@ fn tells_what_a_single_event_means() {
         ),
         (elsewhere(None), "it went to 198.51.100.1, which is no address of the interfaces"),
         (elsewhere("203.0.113.9".parse().ok()), "but the door is knocked at 203.0.113.9 (target)"),
+        (
+            knock(What::Spoiled { stage: 1, hit: step("9443"), expected: step("8319:udp"), named: false }),
+            "ended the attempt: 9443:tcp was hit, which is no door's, and the door is strict",
+        ),
         (knock(What::Unbegun(2)), "knock 2 of 3 did not count: knock 1 was not heard before it"),
         (knock(What::NotAllowed), "the address is in none of the networks that may knock here (allow_from)"),
         (Recorded::Refused("too many are open".into()), "not opened: too many are open"),
@@ -195,8 +203,12 @@ fn tells_what_a_single_event_means() {
 
 #[test]
 fn tells_how_often() {
-    let lines = explained(&[(10, "ssh", knock(What::Crowded)), (95, "ssh", knock(What::Crowded))], false);
-    assert!(lines[0].starts_with("5 s ago (the last of 2 times): ssh: dropped"), "{lines:?}");
+    let lines =
+        explained(&[(10, "ssh", knock(What::NotAllowed)), (95, "ssh", knock(What::NotAllowed))], false);
+    assert!(
+        lines[0].starts_with("5 s ago (the last of 2 times): ssh: not allowed: the address"),
+        "{lines:?}"
+    );
 }
 
 #[test]

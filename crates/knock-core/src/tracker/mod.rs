@@ -7,23 +7,54 @@
 //!   attempt; where it would have been the next knock or the first, it is told and nothing else.
 //! * Packets whose TCP flags do not fit a door are passed over by that door. One that fits but hits a wrong port
 //!   ends the attempt, unless it is the door's first port: then the attempt begins anew.
+//! * A strict door is particular: a datagram or a SYN to any other port of the host at which it is knocked ends the
+//!   attempt, whether or not a door has that port and whatever else stands in the packet. What belongs to a connection
+//!   or answers one does not, unless the door itself has the port.
 //! * The very packet that was a knock already, come again, changes nothing, and neither does another
-//!   one to the port just accepted.
+//!   one to the port just accepted. Of a long sequence the first and the latest knocks are known again; at a port that
+//!   was passed before those, a strict door takes a TCP packet for such a repetition. It could spoil an honest attempt,
+//!   and tells a scanner nothing: the port is not the one that is looked for.
 //! * One knock may advance several doors, and one source may have an attempt on each.
 //! * The clock of an attempt starts at its first knock.
+//!
+//! Whatever strangers send, it takes a bounded room and time, and hurts nobody who knows more than they do:
+//!
+//! * There is room for [`MAX_ATTEMPTS`]. Half of it is for attempts with one knock; those with two, those with more, and
+//!   those that are complete or cool down have a third of the rest each. Where one of these has no room, its own
+//!   attempt that is longest without a knock leaves, and nobody else's. So who knows some ports of a sequence
+//!   takes room only from those who know no more.
+//! * Who had to leave is not forgotten, but fades: a million of them are remembered in few bytes each. At the next
+//!   packet that the door looks at such an attempt goes on as if it had stayed. What it cannot notice meanwhile is a
+//!   port that its door does not have.
+//! * Who counts as one, a host or an IPv6 network of 64 bits, has room for 64 attempts, or as many as a single knock
+//!   begins. Beyond that its own go, and do not fade.
+//! * Nobody outside can foresee where in memory a source is looked for.
 
+mod attempt;
+mod door;
+mod event;
+mod faded;
+mod keys;
+mod named;
 mod pool;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
-use crate::config::{Door, DoorKey, FlagRule, SequenceSource};
-use crate::knock::{Knock, Protocol, TcpFlags};
-use crate::network::Network;
+use crate::config::DoorKey;
+use crate::knock::Knock;
 use crate::sequence::{Sequence, Step};
 use crate::time::Timestamp;
-use pool::{Attempt, Inserted, Lane, Pool, Slot, Stage};
+use attempt::{Attempt, Class, Stage, Turn};
+use faded::{BUCKETS, Faded};
+use keys::{Key, Keys};
+use named::Named;
+use pool::{Belonging, Lane, Pool, Slot};
+
+pub use door::TrackedDoor;
+pub use event::{AttemptState, AttemptView, Counters, Event, What};
 
 /// Which of the configured doors, counted from 0.
 pub type DoorIndex = u32;
@@ -31,225 +62,141 @@ pub type DoorIndex = u32;
 /// How long a TCP sender sends a SYN again: so long the knocks of a complete sequence are known for what they are.
 const RETRANSMISSION: Duration = Duration::from_secs(130);
 
-/// The most attempts that are followed at once.
-pub const MAX_ATTEMPTS: usize = 65_536;
+/// The most attempts that are followed closely at once: with all that belongs to them some 4 MiB, and 12 more for
+/// those that fade.
+pub const MAX_ATTEMPTS: usize = 16_384;
 
-/// What the tracker needs to know of a door.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrackedDoor {
-    /// Which door this is, also after the configuration was read again.
-    pub key: DoorKey,
-    /// What is to be knocked; `None` where no one-time sequence is left.
-    pub sequence: Option<Sequence>,
-    /// The sequence is good for one opening: afterwards the door waits for [`Tracker::set_sequence`].
-    pub one_time: bool,
-    /// How long after the first knock the last may come.
-    pub timeout: Duration,
-    /// How long after an opening the source's knocks on this door are passed over.
-    pub cooldown: Duration,
-    /// Which TCP packets count.
-    pub flags: FlagRule,
-    /// The address to knock at; `None` for the interface's own.
-    pub target: Option<IpAddr>,
-    /// Who may knock at all; everybody where it is empty.
-    pub allow_from: Vec<Network>,
-}
+/// The most attempts of one party, where no single knock begins more.
+const BUDGET: usize = 64;
 
-impl TrackedDoor {
-    /// A configured door with the sequence that is in force, where one is left.
-    pub fn new(door: &Door, sequence: Option<Sequence>) -> Self {
-        Self {
-            key: door.key.clone(),
-            sequence,
-            one_time: matches!(door.sequence, SequenceSource::OneTime(_)),
-            timeout: door.seq_timeout,
-            cooldown: door.seq_cooldown,
-            flags: door.flags,
-            target: door.target,
-            allow_from: door.allow_from.clone(),
-        }
-    }
-
-    /// How many knocks its sequence has; 0 where none is left.
-    pub fn length(&self) -> usize {
-        self.steps().len()
-    }
-
-    /// Whether the door looks at this packet at all; `local` says that it went to an address of the interface.
-    fn heeds(&self, knock: &Knock, local: bool) -> bool {
-        self.is_meant(knock, local) && self.fits(knock) && self.allows(knock.source)
-    }
-
-    fn is_meant(&self, knock: &Knock, local: bool) -> bool {
-        self.target.map_or(local, |target| target == knock.destination)
-    }
-
-    fn fits(&self, knock: &Knock) -> bool {
-        knock.step.protocol == Protocol::Udp || self.flags.fits(knock.flags)
-    }
-
-    fn allows(&self, source: IpAddr) -> bool {
-        self.allow_from.is_empty() || self.allow_from.iter().any(|network| network.contains(source))
-    }
-
-    /// Why the door does not heed this packet, which would have been this knock of its sequence, counted from 1.
-    fn objection(&self, packet: &Knock, local: bool, knock: usize) -> What {
-        if !self.is_meant(packet, local) {
-            What::Elsewhere { knock, destination: packet.destination, target: self.target }
-        } else if !self.fits(packet) {
-            What::Unfit { knock, flags: packet.flags, rule: self.flags }
-        } else {
-            What::NotAllowed
-        }
-    }
-
-    fn steps(&self) -> &[Step] {
-        self.sequence.as_ref().map_or(&[], Sequence::steps)
-    }
-}
-
-/// What happened between a source and a door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// The door that is knocked at.
-    pub door: DoorIndex,
-    /// Who knocks.
-    pub source: IpAddr,
-    /// What happened.
-    pub what: What,
-}
-
-/// What may happen to an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// So many knocks of the sequence were right.
-    Stage(usize),
-    /// The sequence is complete: the door opens for the source.
-    Opening,
-    /// The time for the sequence is over, after so many knocks were right.
-    TimedOut(usize),
-    /// A wrong port ended the attempt.
-    Spoiled {
-        /// How many knocks were right.
-        stage: usize,
-        /// The port that was hit.
-        hit: Step,
-        /// The port that should have been hit.
-        expected: Step,
-    },
-    /// The door was opened for this source so lately that its knock is passed over.
-    CoolingDown,
-    /// There was no room: the attempt, not beyond its first knock, was dropped or not begun.
-    Crowded,
-    /// The door does not take these TCP flags. The attempt, if any, is as it was.
-    Unfit {
-        /// Which knock of the sequence it would have been, counted from 1.
-        knock: usize,
-        /// The packet's flags.
-        flags: TcpFlags,
-        /// What the door asks of them.
-        rule: FlagRule,
-    },
-    /// The packet went to an address that the door does not listen at. The attempt, if any, is as it was.
-    Elsewhere {
-        /// Which knock of the sequence it would have been, counted from 1.
-        knock: usize,
-        /// Where it went.
-        destination: IpAddr,
-        /// Where the door is to be knocked at; `None` for the interface's own addresses.
-        target: Option<IpAddr>,
-    },
-    /// The source may not knock at this door.
-    NotAllowed,
-    /// It would have been this knock of the sequence, counted from 1, but none before it was heard.
-    Unbegun(usize),
-}
-
-/// An attempt as others see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttemptView {
-    /// The door that is knocked at.
-    pub door: DoorIndex,
-    /// Who knocks.
-    pub source: IpAddr,
-    /// How many knocks were right: all of them after an opening.
-    pub stage: usize,
-    /// How many knocks the door's sequence has; 0 where none is left.
-    pub of: usize,
-    /// The first knock, or the opening where this is a cool-down.
-    pub since: Timestamp,
-    /// When it is over.
-    pub until: Timestamp,
-    /// What it waits for.
-    pub state: AttemptState,
-}
-
-/// What an attempt waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptState {
-    /// The next knock.
-    UnderWay,
-    /// The end of the time in which the source's knocks are passed over.
-    CoolingDown,
-}
+/// How many attempts are looked at for each source that [`Tracker::watch`] may tell: one source may have several.
+const LOOKS: usize = 16;
 
 /// Follows the attempts of all sources.
 pub struct Tracker {
     doors: Vec<TrackedDoor>,
-    lanes: Vec<DoorLanes>,
-    /// The doors that have this port somewhere in their sequence.
-    by_step: HashMap<Step, Vec<DoorIndex>>,
+    states: Vec<DoorState>,
+    named: Named,
     pool: Pool,
+    faded: Faded,
+    keys: Keys,
+    /// The most attempts of one party.
+    budget: usize,
+    counters: Counters,
+    /// How many packets were looked at.
+    packets: u64,
+    /// One-time doors that this packet has opened.
+    used: Vec<DoorIndex>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct DoorLanes {
+/// What the tracker keeps of a door.
+#[derive(Clone, Copy, Debug)]
+struct DoorState {
     attempts: Lane,
     complete: Lane,
     cooldowns: Lane,
+    /// Makes another key of each source's; a new one makes what has faded on this door unfindable.
+    salt: u64,
+    /// The packet at which its source had an attempt on this door last.
+    met: u64,
+}
+
+/// A packet with what is known of it.
+#[derive(Clone, Copy)]
+struct Packet<'a> {
+    knock: &'a Knock,
+    /// It went to one of the addresses that the daemon listens at.
+    local: bool,
+    /// Some door looks at it.
+    heeded: bool,
+    now: Timestamp,
+    key: Key,
 }
 
 impl Tracker {
-    /// Follows attempts on these doors, at most `capacity` at once.
+    /// Follows attempts on these doors, at most `capacity` at once, or four where it is less.
     pub fn new(doors: Vec<TrackedDoor>, capacity: usize) -> Self {
-        let mut pool = Pool::new(capacity);
-        let lanes = doors
+        Self::with_buckets(doors, capacity, BUCKETS)
+    }
+
+    fn with_buckets(doors: Vec<TrackedDoor>, capacity: usize, buckets: usize) -> Self {
+        let (mut pool, mut keys) = (Pool::new(capacity), Keys::default());
+        let states = doors
             .iter()
-            .map(|door| DoorLanes {
+            .map(|door| DoorState {
                 attempts: pool.lane(door.timeout),
                 complete: pool.lane(RETRANSMISSION),
                 cooldowns: pool.lane(door.cooldown),
+                salt: keys.salt(),
+                met: 0,
             })
             .collect();
-        let mut tracker = Self { doors, lanes, by_step: HashMap::new(), pool };
+        let faded = Faded::new(buckets, longest(&doors));
+        let mut tracker = Self {
+            doors,
+            states,
+            named: Named::default(),
+            pool,
+            faded,
+            keys,
+            budget: BUDGET,
+            counters: Counters::default(),
+            packets: 0,
+            used: Vec::new(),
+        };
         tracker.index_steps();
         tracker
     }
 
     /// The same attempts on other doors: one goes on where its door is still there and everything knocked so far
-    /// would have been right there too.
+    /// would have been right there too; one that has faded, where nothing is different on its door.
     #[must_use]
     pub fn reconfigured(self, doors: Vec<TrackedDoor>, capacity: usize) -> Self {
         let mut tracker = Self::new(doors, capacity);
         let new_index: HashMap<_, _> =
             tracker.doors.iter().enumerate().map(|(index, door)| (door.key.clone(), index)).collect();
-        let old_doors = self.doors;
+        (tracker.keys, tracker.counters) = (self.keys, self.counters);
+        tracker.faded = self.faded;
+        tracker.faded.set_longest(longest(&tracker.doors));
+        tracker.renew_salts(&self.doors, &self.states, &new_index);
         let mut attempts: Vec<_> = self.pool.into_attempts().collect();
-        attempts.sort_by_key(|attempt| attempt.since);
-        for attempt in attempts {
-            let Some(old) = old_doors.get(attempt.door as usize) else { continue };
+        attempts.sort_by_key(|(attempt, _)| attempt.since);
+        let now = attempts.iter().map(|(attempt, _)| attempt.last).max().unwrap_or_default();
+        for (attempt, key) in attempts {
+            let Some(old) = self.doors.get(attempt.door as usize) else { continue };
             if let Some(&index) = new_index.get(&old.key) {
-                tracker.carry_over(attempt, old, index);
+                tracker.carry_over(attempt, key, old, index);
+                tracker.make_room(key, now);
             }
         }
         tracker
     }
 
-    fn carry_over(&mut self, mut attempt: Attempt, old: &TrackedDoor, index: usize) {
-        let (Some(new), Some(lanes)) = (self.doors.get(index), self.lanes.get(index)) else { return };
+    /// Doors on which nothing is different keep their salt, and the others get one that was never used.
+    fn renew_salts(
+        &mut self,
+        old_doors: &[TrackedDoor],
+        old_states: &[DoorState],
+        new_index: &HashMap<DoorKey, usize>,
+    ) {
+        for state in &mut self.states {
+            state.salt = self.keys.salt();
+        }
+        for (old, old_state) in old_doors.iter().zip(old_states) {
+            if let Some(&index) = new_index.get(&old.key)
+                && let (Some(new), Some(state)) = (self.doors.get(index), self.states.get_mut(index))
+                && new.takes_the_same_as(old)
+            {
+                state.salt = old_state.salt;
+            }
+        }
+    }
+
+    fn carry_over(&mut self, mut attempt: Attempt, key: Key, old: &TrackedDoor, index: usize) {
+        let (Some(new), Some(state)) = (self.doors.get(index), self.states.get(index)) else { return };
         let lane = match attempt.stage {
-            Stage::CoolingDown => lanes.cooldowns,
-            Stage::Complete => lanes.complete,
+            Stage::CoolingDown => state.cooldowns,
+            Stage::Complete => state.complete,
             Stage::Reached(stage) => {
                 let shares = match (&new.sequence, &old.sequence) {
                     (Some(new), Some(old)) => new.shares_beginning(old, usize::from(stage)),
@@ -258,14 +205,14 @@ impl Tracker {
                 if !shares || new.flags != old.flags || new.target != old.target {
                     return;
                 }
-                lanes.attempts
+                state.attempts
             }
         };
         if !new.allows(attempt.source) {
             return;
         }
         attempt.door = index as DoorIndex;
-        self.pool.insert(attempt, lane);
+        self.pool.insert(attempt, Belonging { key, lane, strict: new.strict });
     }
 
     /// The doors.
@@ -273,9 +220,19 @@ impl Tracker {
         &self.doors
     }
 
-    /// How many attempts and cool-downs there are.
+    /// Whether some door has this port in its sequence.
+    pub fn names(&self, step: Step) -> bool {
+        !self.named.places(step).is_empty()
+    }
+
+    /// How many attempts and cool-downs there are, without those that have faded.
     pub fn attempts(&self) -> usize {
         self.pool.len()
+    }
+
+    /// How often there was no room.
+    pub fn counters(&self) -> Counters {
+        Counters { lost: self.counters.lost + self.faded.lost(), ..self.counters }
     }
 
     /// The attempts under way and the cool-downs, in no order.
@@ -292,6 +249,21 @@ impl Tracker {
         })
     }
 
+    /// At most `limit` sources with attempts under way on strict doors, whose every datagram and SYN
+    /// [`Tracker::handle_knock`] should see. Those with three knocks or more come first, then those with two, then
+    /// those with one; among these who has knocked last. The work does not depend on how many attempts there are.
+    pub fn watch(&self, limit: usize) -> Vec<IpAddr> {
+        let mut seen = HashSet::new();
+        let sources = self.pool.strict().take(limit.saturating_mul(LOOKS)).map(|attempt| attempt.source);
+        sources.filter(|source| seen.insert(*source)).take(limit).collect()
+    }
+
+    /// Another number whenever an attempt on a strict door has begun, advanced or ended: then [`Tracker::watch`] may
+    /// tell something else.
+    pub fn watch_version(&self) -> u64 {
+        self.pool.strict_version()
+    }
+
     /// Gives a door another sequence, or none; attempts on it end.
     pub fn set_sequence(&mut self, door: DoorIndex, sequence: Option<Sequence>) {
         let Some(tracked) = self.doors.get_mut(door as usize) else { return };
@@ -301,15 +273,12 @@ impl Tracker {
     }
 
     fn index_steps(&mut self) {
-        self.by_step.clear();
-        for (index, door) in self.doors.iter().enumerate() {
-            for step in door.steps() {
-                let doors = self.by_step.entry(*step).or_default();
-                if doors.last() != Some(&(index as DoorIndex)) {
-                    doors.push(index as DoorIndex);
-                }
-            }
+        self.named = Named::of(&self.doors);
+        let mut beginning: HashMap<_, usize> = HashMap::new();
+        for step in self.doors.iter().filter_map(|door| door.steps().first()) {
+            *beginning.entry(*step).or_default() += 1;
         }
+        self.budget = beginning.into_values().fold(BUDGET, usize::max);
     }
 
     fn drop_attempts(&mut self, door: DoorIndex) {
@@ -322,190 +291,303 @@ impl Tracker {
                 self.pool.remove(slot);
             }
         }
-    }
-
-    /// Takes a packet; `local` says that it went to one of the addresses that the daemon listens at.
-    pub fn handle_knock(&mut self, knock: &Knock, local: bool, now: Timestamp, events: &mut Vec<Event>) {
-        // Whatever held the caller up: what is due is over.
-        self.handle_timer(now, events);
-        let Some(candidates) = self.by_step.get(&knock.step) else { return };
-        self.tell_passed_over(candidates, knock, local, now, events);
-        let heeds =
-            |door: &DoorIndex| self.doors.get(*door as usize).is_some_and(|door| door.heeds(knock, local));
-        if !candidates.iter().any(heeds) {
-            return;
+        if let Some(state) = self.states.get_mut(door as usize) {
+            state.salt = self.keys.salt();
         }
-        let heeding = candidates.iter().filter(|door| heeds(door)).copied();
-        let (beginning, later): (Vec<_>, Vec<_>) =
-            heeding.partition(|door| self.steps(*door).first() == Some(&knock.step));
-        let under_way: Vec<_> = self.pool.of_source(knock.source).collect();
-        let busy: Vec<_> = under_way.iter().filter_map(|slot| Some(self.pool.get(*slot)?.door)).collect();
-        // Where it may belong to something else, it is no riddle.
-        for door in later.into_iter().filter(|_| busy.is_empty() && beginning.is_empty()) {
-            let place = self.steps(door).iter().position(|step| *step == knock.step).unwrap_or_default();
-            events.push(Event { door, source: knock.source, what: What::Unbegun(place + 1) });
-        }
-        for slot in under_way {
-            self.advance(slot, knock, local, now, events);
-        }
-        for door in beginning.into_iter().filter(|door| !busy.contains(door)) {
-            self.begin(door, knock, now, events);
-        }
-    }
-
-    /// Tells which of the doors that have this port pass over what its sender may take for a knock.
-    fn tell_passed_over(
-        &self,
-        candidates: &[DoorIndex],
-        packet: &Knock,
-        local: bool,
-        now: Timestamp,
-        events: &mut Vec<Event>,
-    ) {
-        for &index in candidates {
-            if let Some(door) = self.doors.get(index as usize)
-                && !door.heeds(packet, local)
-                && let Some(knock) = self.place(index, packet, now)
-            {
-                let what = door.objection(packet, local, knock);
-                events.push(Event { door: index, source: packet.source, what });
-            }
-        }
-    }
-
-    /// Which knock on a door this packet would be, counted from 1: the next one or the first. What comes to the port
-    /// just accepted is the rest of that connection more often than a knock.
-    fn place(&self, door: DoorIndex, packet: &Knock, now: Timestamp) -> Option<usize> {
-        let mut under_way = self.pool.of_source(packet.source).filter_map(|slot| self.pool.get(slot));
-        let reached = match under_way.find(|attempt| attempt.door == door) {
-            Some(attempt) if attempt.remembers(packet, now) => return None,
-            Some(Attempt { stage: Stage::Reached(stage), .. }) => usize::from(*stage),
-            _ => 0,
-        };
-        let steps = self.steps(door);
-        let is = |step: Option<&Step>| step == Some(&packet.step);
-        if is(steps.get(reached)) {
-            return Some(reached + 1);
-        }
-        let accepted = reached.checked_sub(1).and_then(|last| steps.get(last));
-        (is(steps.first()) && !is(accepted)).then_some(1)
     }
 
     /// The next moment at which [`Tracker::handle_timer`] has something to do.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.pool.next_due().map(|(_, deadline)| deadline)
+        let due = self.pool.next_due().map(|(_, deadline)| deadline);
+        due.into_iter().chain(self.faded.until()).min()
     }
 
     /// Ends what is due at `now`.
     pub fn handle_timer(&mut self, now: Timestamp, events: &mut Vec<Event>) {
-        while let Some((slot, deadline)) = self.pool.next_due()
-            && deadline <= now
-        {
-            if let Some(Attempt { door, source, stage: Stage::Reached(stage), .. }) = self.pool.remove(slot) {
+        while let Some(slot) = self.pool.due(now) {
+            let over = self.pool.remove(slot);
+            if let Some((Attempt { door, source, stage: Stage::Reached(stage), .. }, _)) = over {
                 events.push(Event { door, source, what: What::TimedOut(stage.into()) });
             }
         }
+        self.faded.release(now);
     }
 
-    fn steps(&self, door: DoorIndex) -> &[Step] {
-        self.doors.get(door as usize).map_or(&[], TrackedDoor::steps)
-    }
-
-    /// Takes a knock on a door on which its source has an attempt.
-    fn advance(&mut self, slot: Slot, knock: &Knock, local: bool, now: Timestamp, events: &mut Vec<Event>) {
-        let Some(attempt) = self.pool.get(slot) else { return };
-        let (index, source) = (attempt.door, attempt.source);
-        let Some(door) = self.doors.get(index as usize) else { return };
-        if !door.heeds(knock, local) || attempt.remembers(knock, now) {
+    /// Takes a packet: whatever goes to a door's port, and of the sources of [`Tracker::watch`] every datagram and SYN
+    /// to this host that nothing on it waits for. `local` says that it went to one of the addresses that the daemon
+    /// listens at.
+    pub fn handle_knock(&mut self, knock: &Knock, local: bool, now: Timestamp, events: &mut Vec<Event>) {
+        // Whatever held the caller up: what is due is over.
+        self.handle_timer(now, events);
+        let named = self.named.places(knock.step);
+        if named.is_empty() && self.pool.len() == 0 {
             return;
         }
-        let (steps, hit) = (door.steps(), knock.step);
-        let first = steps.first() == Some(&hit);
-        match attempt.stage {
-            Stage::CoolingDown if first => {
-                events.push(Event { door: index, source, what: What::CoolingDown });
+        let heeds = |door: DoorIndex| self.door(door).is_some_and(|door| door.heeds(knock, local));
+        let heeded = named.clone().filter_map(|place| self.named.door(place)).any(heeds);
+        let packet = Packet { knock, local, heeded, now, key: self.keys.of(knock.source) };
+        self.packets += 1;
+        let mut known = self.meet_attempts(&packet, events);
+        for place in named.clone() {
+            known |= self.meet_door(place, &packet, events);
+        }
+        // Where it may belong to something else, it is no riddle.
+        if !known && heeded {
+            self.tell_unbegun(named, &packet, events);
+        }
+        self.finish(&packet);
+    }
+
+    /// Shows a packet to its source's attempts, of which none goes for want of room meanwhile. Tells whether there
+    /// are any.
+    fn meet_attempts(&mut self, packet: &Packet<'_>, events: &mut Vec<Event>) -> bool {
+        let mut any = false;
+        let mut at = self.pool.of_party(packet.key);
+        while let Some(slot) = at {
+            at = self.pool.behind(slot);
+            any |= self.meet_attempt(slot, packet, events);
+        }
+        any
+    }
+
+    /// Shows a packet to an attempt where it is its source's.
+    fn meet_attempt(&mut self, slot: Slot, packet: &Packet<'_>, events: &mut Vec<Event>) -> bool {
+        let own = self.pool.get(slot).filter(|attempt| attempt.source == packet.knock.source);
+        let Some(door) = own.map(|attempt| attempt.door) else { return false };
+        self.note_met(door);
+        self.take(slot, packet, events);
+        true
+    }
+
+    /// Shows a packet to a door that has its port, where the source has no attempt there. Tells whether it means
+    /// something to the door.
+    fn meet_door(&mut self, place: usize, packet: &Packet<'_>, events: &mut Vec<Event>) -> bool {
+        let Some(index) = self.named.door(place).filter(|door| !self.has_met(*door)) else { return false };
+        let Some(door) = self.door(index) else { return false };
+        let (first, later) = door.has_first_and_later(packet.knock.step);
+        if !door.heeds(packet.knock, packet.local) {
+            if first {
+                let what = door.objection(packet.knock, packet.local, 1);
+                events.push(Event { door: index, source: packet.knock.source, what });
             }
-            Stage::Complete if first => self.begin_anew(slot, knock, now, events),
-            Stage::CoolingDown | Stage::Complete => {}
-            Stage::Reached(stage) => {
-                let reached = usize::from(stage);
-                let accepted = reached.checked_sub(1).and_then(|last| steps.get(last));
-                match steps.get(reached) {
-                    Some(expected) if *expected == hit => self.go_on(slot, reached + 1, knock, now, events),
-                    _ if accepted == Some(&hit) && reached > 1 => {}
-                    _ if first => self.begin_anew(slot, knock, now, events),
-                    expected => {
-                        let expected = expected.copied().unwrap_or(hit);
-                        let what = What::Spoiled { stage: reached, hit, expected };
-                        events.push(Event { door: index, source, what });
-                        self.pool.remove(slot);
-                    }
-                }
+            return false;
+        }
+        // The first knock begins the attempt anew unless it comes again, which only matters to one that has advanced.
+        let faded = (later || self.faded.has_advanced()).then(|| self.revive(index, packet)).flatten();
+        match faded {
+            Some(slot) => self.take(slot, packet, events),
+            None if first => self.begin(index, packet, events),
+            None => return false,
+        }
+        true
+    }
+
+    /// Tells of later knocks without the first.
+    fn tell_unbegun(
+        &self,
+        named: Range<usize>,
+        Packet { knock, local, .. }: &Packet<'_>,
+        events: &mut Vec<Event>,
+    ) {
+        for index in named.filter_map(|place| self.named.door(place)) {
+            if let Some(door) = self.door(index)
+                && door.heeds(knock, *local)
+                && let Some(place) = door.steps().iter().position(|step| *step == knock.step)
+            {
+                events.push(Event { door: index, source: knock.source, what: What::Unbegun(place + 1) });
             }
         }
     }
 
-    fn go_on(&mut self, slot: Slot, stage: usize, knock: &Knock, now: Timestamp, events: &mut Vec<Event>) {
+    /// What had to wait until the packet was shown to all.
+    fn finish(&mut self, packet: &Packet<'_>) {
+        while let Some(door) = self.used.pop() {
+            self.set_sequence(door, None);
+        }
+        self.make_room(packet.key, packet.now);
+    }
+
+    /// Lets those go who have no room any more, since the attempts of this key have changed.
+    fn make_room(&mut self, key: Key, now: Timestamp) {
+        while let Some(slot) = self.pool.over_budget(key, self.budget) {
+            self.pool.remove(slot);
+            self.counters.over_budget += 1;
+        }
+        for class in Class::ALL {
+            while let Some(slot) = self.pool.too_many(class) {
+                self.fade(slot, now);
+            }
+        }
+    }
+
+    fn fade(&mut self, slot: Slot, now: Timestamp) {
+        let Some((attempt, key)) = self.pool.remove(slot) else { return };
+        if let (Some(shade), Some(key)) = (attempt.shade(), self.faded_key(attempt.door, key)) {
+            self.counters.faded += 1;
+            self.faded.put(key, shade, attempt.deadline, now);
+        } else if attempt.stage == Stage::CoolingDown {
+            self.counters.lost += 1;
+        }
+    }
+
+    /// Brings an attempt that has faded back.
+    fn revive(&mut self, index: DoorIndex, packet: &Packet<'_>) -> Option<Slot> {
+        let shade = self.faded.take(self.faded_key(index, packet.key)?, packet.now)?;
+        let door = self.doors.get(index as usize)?;
+        let mut attempt = Attempt::revived(shade, packet.knock.source, index);
+        attempt.deadline = attempt.since + door.timeout;
+        if attempt.deadline <= packet.now {
+            return None;
+        }
+        self.counters.revived += 1;
+        let belonging = Belonging { key: packet.key, lane: Lane::UNORDERED, strict: door.strict };
+        self.pool.insert(attempt, belonging)
+    }
+
+    /// Makes sure that nothing of an attempt that has ended comes back: an earlier one of the same source may have
+    /// faded.
+    fn forget_faded(&mut self, door: DoorIndex, packet: &Packet<'_>) {
+        if let Some(key) = self.faded_key(door, packet.key) {
+            self.faded.take(key, packet.now);
+        }
+    }
+
+    fn faded_key(&self, door: DoorIndex, key: Key) -> Option<u64> {
+        let salt = self.states.get(door as usize)?.salt;
+        Some((key.source ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// Takes a packet for an attempt.
+    fn take(&mut self, slot: Slot, packet: &Packet<'_>, events: &mut Vec<Event>) {
+        let Packet { knock, local, heeded, now, .. } = *packet;
+        let Some(attempt) = self.pool.get(slot) else { return };
+        let (index, source, hit) = (attempt.door, attempt.source, knock.step);
+        let Some(door) = self.doors.get(index as usize) else { return };
+        let steps = door.steps();
+        if attempt.remembers(steps, knock, now) {
+            return;
+        }
+        let (turn, heeds) = (attempt.turn(steps, hit), door.heeds(knock, local));
+        let mut tell = |what| events.push(Event { door: index, source, what });
+        match (attempt.stage, turn) {
+            (Stage::Reached(stage), Turn::Next) if !heeds => {
+                tell(door.objection(knock, local, usize::from(stage) + 1));
+            }
+            (_, Turn::First) if !heeds => tell(door.objection(knock, local, 1)),
+            (Stage::CoolingDown, Turn::First) => tell(What::CoolingDown),
+            (Stage::Reached(stage), Turn::Next) => self.go_on(slot, usize::from(stage) + 1, packet, events),
+            (Stage::Reached(1), Turn::Accepted) if heeds => self.begin_anew(slot, packet, events),
+            (_, Turn::First) => self.begin_anew(slot, packet, events),
+            (Stage::Reached(stage), Turn::Wrong) if door.is_spoiled_by(knock, local, heeded) => {
+                if door.strict && attempt.may_have_forgotten(steps, knock) {
+                    return;
+                }
+                let stage = usize::from(stage);
+                let expected = steps.get(stage).copied().unwrap_or(hit);
+                tell(What::Spoiled { stage, hit, expected, named: self.names(hit) });
+                self.pool.remove(slot);
+                self.forget_faded(index, packet);
+            }
+            _ => {}
+        }
+    }
+
+    fn go_on(&mut self, slot: Slot, stage: usize, packet: &Packet<'_>, events: &mut Vec<Event>) {
         let Some(door) = self.pool.get(slot).map(|attempt| attempt.door) else { return };
-        events.push(Event { door, source: knock.source, what: What::Stage(stage) });
+        events.push(Event { door, source: packet.knock.source, what: What::Stage(stage) });
         let reached = self.stage_after(door, stage);
-        self.pool.promote(slot, reached, knock, now);
+        self.pool.promote(slot, reached, packet.knock, packet.now);
         if reached == Stage::Complete {
-            self.open(slot, door, knock, now, events);
+            self.open(slot, door, packet, events);
         }
     }
 
     /// An attempt's first knock.
-    fn begin(&mut self, door: DoorIndex, knock: &Knock, now: Timestamp, events: &mut Vec<Event>) {
-        let Some(lanes) = self.lanes.get(door as usize).copied() else { return };
-        let source = knock.source;
-        let stage = self.stage_after(door, 1);
-        let attempt = Attempt::new(knock, door, stage, now);
-        let Some(Inserted { slot, thrown_out }) = self.pool.insert(attempt, lanes.attempts) else {
-            return events.push(Event { door, source, what: What::Crowded });
+    fn begin(&mut self, index: DoorIndex, packet: &Packet<'_>, events: &mut Vec<Event>) {
+        let stage = self.stage_after(index, 1);
+        let (Some(door), Some(state)) = (self.doors.get(index as usize), self.states.get(index as usize))
+        else {
+            return;
         };
-        if let Some(Attempt { door, source, .. }) = thrown_out {
-            events.push(Event { door, source, what: What::Crowded });
-        }
-        events.push(Event { door, source, what: What::Stage(1) });
-        if stage == Stage::Complete {
-            self.open(slot, door, knock, now, events);
+        let attempt = Attempt::new(packet.knock, index, stage, packet.now);
+        let belonging = Belonging { key: packet.key, lane: state.attempts, strict: door.strict };
+        if let Some(slot) = self.pool.insert(attempt, belonging) {
+            self.tell_begun(slot, index, stage, packet, events);
         }
     }
 
     /// The first port again, by another packet: the attempt and its clock begin anew.
-    fn begin_anew(&mut self, slot: Slot, knock: &Knock, now: Timestamp, events: &mut Vec<Event>) {
-        let Some(Attempt { door, stage, .. }) = self.pool.remove(slot) else { return };
-        match self.lanes.get(door as usize) {
-            // Nothing changes but the clock.
-            Some(lanes) if stage == Stage::Reached(1) => {
-                self.pool.insert(Attempt::new(knock, door, stage, now), lanes.attempts);
-            }
-            _ => self.begin(door, knock, now, events),
+    fn begin_anew(&mut self, slot: Slot, packet: &Packet<'_>, events: &mut Vec<Event>) {
+        let Some(Attempt { door, stage: before, .. }) = self.pool.get(slot).cloned() else { return };
+        let Some(lane) = self.states.get(door as usize).map(|state| state.attempts) else { return };
+        let stage = self.stage_after(door, 1);
+        let anew = Attempt::new(packet.knock, door, stage, packet.now);
+        self.pool.renew(slot, lane, |attempt| *attempt = anew);
+        // Where only the clock changes there is nothing to tell.
+        if before != Stage::Reached(1) {
+            self.tell_begun(slot, door, stage, packet, events);
         }
+    }
+
+    fn tell_begun(
+        &mut self,
+        slot: Slot,
+        door: DoorIndex,
+        stage: Stage,
+        packet: &Packet<'_>,
+        events: &mut Vec<Event>,
+    ) {
+        events.push(Event { door, source: packet.knock.source, what: What::Stage(1) });
+        if stage == Stage::Complete {
+            self.open(slot, door, packet, events);
+        }
+    }
+
+    /// The sequence is complete. Its attempt stays for a while, to know its own knocks by when they come again.
+    fn open(&mut self, slot: Slot, index: DoorIndex, packet: &Packet<'_>, events: &mut Vec<Event>) {
+        let (Some(door), Some(state)) = (self.doors.get(index as usize), self.states.get(index as usize))
+        else {
+            return;
+        };
+        events.push(Event { door: index, source: packet.knock.source, what: What::Opening });
+        if door.one_time {
+            self.used.push(index);
+        }
+        let (stage, lane) = match door.cooldown.is_zero() {
+            true => (Stage::Complete, state.complete),
+            false => (Stage::CoolingDown, state.cooldowns),
+        };
+        self.pool.renew(slot, lane, |attempt| (attempt.stage, attempt.since) = (stage, packet.now));
+        self.forget_faded(index, packet);
     }
 
     fn stage_after(&self, door: DoorIndex, knocks: usize) -> Stage {
         if knocks >= self.steps(door).len() { Stage::Complete } else { Stage::Reached(knocks as u8) }
     }
 
-    /// The sequence is complete. Its attempt stays for a while, to know its own knocks by when they come again.
-    fn open(&mut self, slot: Slot, index: DoorIndex, knock: &Knock, now: Timestamp, events: &mut Vec<Event>) {
-        let (Some(door), Some(lanes)) = (self.doors.get(index as usize), self.lanes.get(index as usize))
-        else {
-            return;
-        };
-        events.push(Event { door: index, source: knock.source, what: What::Opening });
-        let (one_time, cooldown) = (door.one_time, door.cooldown);
-        let (stage, lane) = match cooldown.is_zero() {
-            true => (Stage::Complete, lanes.complete),
-            false => (Stage::CoolingDown, lanes.cooldowns),
-        };
-        self.pool.renew(slot, stage, now, lane);
-        if one_time {
-            self.set_sequence(index, None);
+    fn has_met(&self, door: DoorIndex) -> bool {
+        self.states.get(door as usize).is_some_and(|state| state.met == self.packets)
+    }
+
+    fn note_met(&mut self, door: DoorIndex) {
+        if let Some(state) = self.states.get_mut(door as usize) {
+            state.met = self.packets;
         }
     }
+
+    fn door(&self, door: DoorIndex) -> Option<&TrackedDoor> {
+        self.doors.get(door as usize)
+    }
+
+    fn steps(&self, door: DoorIndex) -> &[Step] {
+        self.door(door).map_or(&[], TrackedDoor::steps)
+    }
+}
+
+/// How long an attempt on one of these doors takes at most, in milliseconds.
+fn longest(doors: &[TrackedDoor]) -> u64 {
+    let longest = doors.iter().map(|door| door.timeout).max().unwrap_or_default();
+    u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

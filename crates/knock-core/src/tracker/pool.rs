@@ -1,95 +1,24 @@
 //! A bounded store of attempts whose every operation takes the same time, however many there are.
 //!
-//! Attempts sit in a slab and are linked into three kinds of lists: those of one source, those with one timeout
-//! (oldest first, so that the next deadline is always at some list's front), and the young ones, which make
-//! room when there is none.
+//! Attempts sit in a slab and are linked into three kinds of lists: those of one party, those with one timeout
+//! (oldest first, so that the next deadline is always at some list's front), and those of one class (longest without
+//! a knock first), which says who has to leave where a class has more than its share.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::hash_map::Entry as MapEntry;
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::DoorIndex;
-use crate::knock::{Knock, Protocol};
+use super::attempt::{Attempt, CLASSES, Class, Stage};
+use super::keys::{Key, Spread};
+use crate::knock::Knock;
 use crate::time::Timestamp;
 
-/// Where an attempt sits in the slab.
-pub(super) type Slot = u32;
+/// The clock's end.
+const NEVER: Timestamp = Timestamp::from_nanos(u64::MAX);
 
-/// How long after a datagram a copy of it may come.
-const DUPLICATE: Duration = Duration::from_secs(1);
-
-/// How many of its latest knocks an attempt remembers to know a repetition by.
-const REMEMBERED: usize = 8;
-
-/// How far one source has come on one door.
-#[derive(Clone, Debug)]
-pub(super) struct Attempt {
-    pub(super) source: IpAddr,
-    pub(super) door: DoorIndex,
-    pub(super) stage: Stage,
-    /// The first knock, or the opening where this is a cool-down.
-    pub(super) since: Timestamp,
-    pub(super) deadline: Timestamp,
-    /// The knock before.
-    last: Timestamp,
-    knocks: [u32; REMEMBERED],
-    known: u8,
-}
-
-/// What an attempt waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// So many knocks were right; at least one.
-    Reached(u8),
-    /// The sequence was complete; its knocks may still come again.
-    Complete,
-    /// The door was opened; knocks are passed over until the deadline.
-    CoolingDown,
-}
-
-impl Stage {
-    /// Whether an attempt at this stage may be thrown out for another: whoever got beyond the first port may not.
-    fn is_young(self) -> bool {
-        !matches!(self, Self::Reached(2..))
-    }
-}
-
-impl Attempt {
-    /// An attempt that begins with this knock; its deadline comes with its lane.
-    pub(super) fn new(knock: &Knock, door: DoorIndex, stage: Stage, now: Timestamp) -> Self {
-        let (source, knocks) = (knock.source, [0; REMEMBERED]);
-        let mut attempt =
-            Self { source, door, stage, since: now, deadline: now, last: now, knocks, known: 0 };
-        attempt.remember(knock, now);
-        attempt
-    }
-
-    /// Remembers a knock, at the price of the oldest.
-    fn remember(&mut self, knock: &Knock, now: Timestamp) {
-        self.knocks.rotate_right(1);
-        self.knocks[0] = folded(knock.fingerprint);
-        self.known = REMEMBERED.min(usize::from(self.known) + 1) as u8;
-        self.last = now;
-    }
-
-    /// Whether this very packet was a knock of this attempt already.
-    ///
-    /// A SYN may be sent again, and late. A datagram is not, and its copies come right behind it: later the same from
-    /// the same socket is another knock, which IPv6, that has no identification, does not tell apart.
-    pub(super) fn remembers(&self, knock: &Knock, now: Timestamp) -> bool {
-        let known = self.knocks.get(..usize::from(self.known)).unwrap_or_default();
-        let fingerprint = folded(knock.fingerprint);
-        match knock.step.protocol {
-            Protocol::Tcp => known.contains(&fingerprint),
-            Protocol::Udp => known.first() == Some(&fingerprint) && now.since(self.last) < DUPLICATE,
-        }
-    }
-}
-
-/// Half the size: two knocks of one attempt that are taken for one are one chance in four thousand million.
-fn folded(fingerprint: u64) -> u32 {
-    (fingerprint as u32) ^ ((fingerprint >> 32) as u32).rotate_left(16)
-}
+/// Where an attempt sits in the slab, counted from 1.
+pub(super) type Slot = NonZeroU32;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Link {
@@ -103,52 +32,114 @@ struct List {
     back: Option<Slot>,
 }
 
+impl List {
+    /// Lets one be the last; tells who was.
+    fn push(&mut self, slot: Slot) -> Option<Slot> {
+        let last = self.back.replace(slot);
+        if last.is_none() {
+            self.front = Some(slot);
+        }
+        last
+    }
+
+    /// Closes the gap of one that had these neighbours.
+    fn close(&mut self, Link { before, behind }: Link) {
+        if before.is_none() {
+            self.front = behind;
+        }
+        if behind.is_none() {
+            self.back = before;
+        }
+    }
+}
+
 /// One of the lists by timeout.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Lane(usize);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lane(u32);
+
+impl Lane {
+    /// For those that come into the pool later than others whose deadline is later.
+    pub(super) const UNORDERED: Self = Self(u32::MAX);
+}
 
 /// Which of its links an entry is meant by.
 #[derive(Clone, Copy)]
 enum Kind {
-    Source = 0,
+    Party = 0,
     Timeout = 1,
-    Young = 2,
+    Class = 2,
+}
+
+/// What the pool has to know of an attempt, besides the attempt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Belonging {
+    pub(super) key: Key,
+    /// Which of the timeout lists it is in.
+    pub(super) lane: Lane,
+    /// Its door is a strict one.
+    pub(super) strict: bool,
 }
 
 struct Entry {
     attempt: Attempt,
-    /// Which of the timeout lists it is in.
-    lane: Lane,
+    belonging: Belonging,
     links: [Link; 3],
+}
+
+/// The attempts of who counts as one.
+#[derive(Default)]
+struct Party {
+    list: List,
+    length: u32,
+}
+
+/// The attempts of a class, by whether their door is strict.
+#[derive(Default)]
+struct Room {
+    lists: [List; 2],
+    length: usize,
+    share: usize,
 }
 
 /// The attempts under way.
 pub(super) struct Pool {
     entries: Vec<Option<Entry>>,
     free: Vec<Slot>,
-    sources: HashMap<IpAddr, List>,
+    parties: HashMap<u64, Party, Spread>,
     lanes: Vec<(Duration, List)>,
-    young: List,
-    capacity: usize,
-    length: usize,
+    unordered: BTreeSet<(Timestamp, Slot)>,
+    rooms: [Room; CLASSES],
+    /// Before this moment nothing is due.
+    quiet_until: Timestamp,
+    strict_version: u64,
+}
+
+/// How many attempts of each class there may be: half of them are for first knocks, and the others have equal parts of
+/// the rest; each has one at least.
+fn shares(capacity: usize) -> [usize; CLASSES] {
+    let first = capacity.div_ceil(2);
+    let other = (capacity - first) / (CLASSES - 1);
+    [first, other, other, other].map(|share| share.max(1))
 }
 
 impl Pool {
     /// A pool for `capacity` attempts, which takes memory as it fills.
     pub(super) fn new(capacity: usize) -> Self {
+        let shares = shares(capacity.min(u32::MAX as usize / 2));
         Self {
             entries: Vec::new(),
             free: Vec::new(),
-            sources: HashMap::new(),
+            parties: HashMap::default(),
             lanes: Vec::new(),
-            young: List::default(),
-            capacity: capacity.min(Slot::MAX as usize),
-            length: 0,
+            unordered: BTreeSet::new(),
+            rooms: shares.map(|share| Room { share, ..Room::default() }),
+            quiet_until: Timestamp::ZERO,
+            strict_version: 0,
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.length
+        self.rooms.iter().map(|room| room.length).sum()
     }
 
     pub(super) fn get(&self, slot: Slot) -> Option<&Attempt> {
@@ -157,13 +148,18 @@ impl Pool {
 
     /// The slots of all attempts.
     pub(super) fn slots(&self) -> Vec<Slot> {
-        (0..self.entries.len() as Slot).filter(|slot| self.entry(*slot).is_some()).collect()
+        let slots = (1..=self.entries.len() as u32).filter_map(Slot::new);
+        slots.filter(|slot| self.entry(*slot).is_some()).collect()
     }
 
-    /// The attempts of a source.
-    pub(super) fn of_source(&self, source: IpAddr) -> impl Iterator<Item = Slot> {
-        let first = self.sources.get(&source).and_then(|list| list.front);
-        std::iter::successors(first, |slot| self.link(*slot, Kind::Source).behind)
+    /// The first of the party's attempts; [`Pool::behind`] leads to the others.
+    pub(super) fn of_party(&self, key: Key) -> Option<Slot> {
+        self.parties.get(&key.party).and_then(|party| party.list.front)
+    }
+
+    /// The next attempt of the same party.
+    pub(super) fn behind(&self, slot: Slot) -> Option<Slot> {
+        self.link(slot, Kind::Party).behind
     }
 
     /// The list of attempts that last `timeout`, made where there is none.
@@ -172,55 +168,104 @@ impl Pool {
         Lane(known.unwrap_or_else(|| {
             self.lanes.push((timeout, List::default()));
             self.lanes.len() - 1
-        }))
+        }) as u32)
     }
 
-    /// Adds an attempt; when the pool is full, the oldest young one is thrown out for it, and without a young
-    /// one nothing is added. The attempts of a lane must come in the order of their `since`.
-    pub(super) fn insert(&mut self, attempt: Attempt, lane: Lane) -> Option<Inserted> {
-        let thrown_out = if self.length < self.capacity { None } else { self.remove(self.young.front?) };
-        let slot = self.place(attempt, lane);
-        self.link_everywhere(slot);
-        Some(Inserted { slot, thrown_out })
+    /// Adds an attempt. The attempts of a lane must come in the order of their `since`; in [`Lane::UNORDERED`] they
+    /// bring their deadline with them.
+    pub(super) fn insert(&mut self, attempt: Attempt, belonging: Belonging) -> Option<Slot> {
+        let slot = self.place(Entry { attempt, belonging, links: [Link::default(); 3] })?;
+        self.begin_party(slot);
+        self.begin_lane(slot);
+        self.begin_class(slot);
+        Some(slot)
     }
 
     /// Takes an attempt out.
-    pub(super) fn remove(&mut self, slot: Slot) -> Option<Attempt> {
-        self.entry(slot)?;
-        self.unlink_everywhere(slot);
-        let entry = self.entries.get_mut(slot as usize)?.take()?;
-        self.length -= 1;
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<(Attempt, Key)> {
+        self.leave_party(slot);
+        self.leave_class(slot);
+        self.leave_lane(slot);
+        let entry = self.entries.get_mut(index(slot))?.take()?;
         self.free.push(slot);
-        if self.length == 0 {
+        if self.len() == 0 {
             self.give_memory_back();
         }
-        Some(entry.attempt)
-    }
-
-    /// Lets an attempt wait for something else from now on; it still knows its knocks.
-    pub(super) fn renew(&mut self, slot: Slot, stage: Stage, now: Timestamp, lane: Lane) {
-        if let Some(attempt) = self.remove(slot) {
-            self.insert(Attempt { stage, since: now, ..attempt }, lane);
-        }
+        Some((entry.attempt, entry.belonging.key))
     }
 
     /// Notes that an attempt has come to another stage by this knock; its deadline stays.
     pub(super) fn promote(&mut self, slot: Slot, stage: Stage, knock: &Knock, now: Timestamp) {
-        let Some(entry) = self.entry_mut(slot) else { return };
-        let was_young = entry.attempt.stage.is_young();
-        entry.attempt.stage = stage;
-        entry.attempt.remember(knock, now);
-        match (was_young, stage.is_young()) {
-            (true, false) => self.unlink(slot, Kind::Young),
-            (false, true) => self.link_back(slot, Kind::Young),
-            _ => {}
+        self.leave_class(slot);
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.attempt.advance(stage, knock, now);
         }
+        self.begin_class(slot);
+    }
+
+    /// Makes another attempt of the same source and door out of this one, with a deadline of its own.
+    pub(super) fn renew(&mut self, slot: Slot, lane: Lane, change: impl FnOnce(&mut Attempt)) {
+        self.leave_class(slot);
+        self.leave_lane(slot);
+        if let Some(entry) = self.entry_mut(slot) {
+            change(&mut entry.attempt);
+            entry.belonging.lane = lane;
+        }
+        self.begin_lane(slot);
+        self.begin_class(slot);
+    }
+
+    /// Who has to leave a class that has more than its share: who is longest without a knock.
+    pub(super) fn too_many(&self, class: Class) -> Option<Slot> {
+        let room = &self.rooms[class as usize];
+        if room.length <= room.share {
+            return None;
+        }
+        let fronts = room.lists.iter().filter_map(|list| list.front);
+        fronts.min_by_key(|slot| self.get(*slot).map(|attempt| attempt.last))
+    }
+
+    /// Which attempt has to go where a party has one more than `budget`: of those with one knock the oldest. Where only
+    /// the one that came last is such, the oldest whose door has opened goes for it, or else it must go itself.
+    pub(super) fn over_budget(&self, key: Key, budget: usize) -> Option<Slot> {
+        let party = self.parties.get(&key.party).filter(|party| party.length as usize > budget)?;
+        let slots = || std::iter::successors(party.list.front, |slot| self.behind(*slot));
+        let oldest = |class| slots().find(|slot| self.class(*slot) == Some(class));
+        let first = oldest(Class::First).filter(|slot| Some(*slot) != party.list.back);
+        first
+            .or_else(|| [Class::Done, Class::First, Class::Second, Class::Later].into_iter().find_map(oldest))
+    }
+
+    /// An attempt that is over.
+    pub(super) fn due(&mut self, now: Timestamp) -> Option<Slot> {
+        if now < self.quiet_until {
+            return None;
+        }
+        let next = self.next_due();
+        self.quiet_until = next.map_or(NEVER, |(_, deadline)| deadline);
+        next.filter(|(_, deadline)| *deadline <= now).map(|(slot, _)| slot)
     }
 
     /// The attempt with the earliest deadline.
     pub(super) fn next_due(&self) -> Option<(Slot, Timestamp)> {
         let fronts = self.lanes.iter().filter_map(|(_, list)| list.front);
-        fronts.filter_map(|slot| Some((slot, self.get(slot)?.deadline))).min_by_key(|(_, deadline)| *deadline)
+        let ordered = fronts.filter_map(|slot| Some((slot, self.get(slot)?.deadline)));
+        let unordered = self.unordered.first().map(|(deadline, slot)| (*slot, *deadline));
+        ordered.chain(unordered).min_by_key(|(_, deadline)| *deadline)
+    }
+
+    /// The attempts under way on strict doors: those of a class that has come further first, and in a class the one
+    /// that has knocked last.
+    pub(super) fn strict(&self) -> impl Iterator<Item = &Attempt> {
+        let classes = [Class::Later, Class::Second, Class::First];
+        let backs = classes.map(|class| self.rooms[class as usize].lists[usize::from(true)].back);
+        let list = |back| std::iter::successors(back, |slot| self.link(*slot, Kind::Class).before);
+        backs.into_iter().flat_map(list).filter_map(|slot| self.get(slot))
+    }
+
+    /// Another number whenever what [`Pool::strict`] tells has changed.
+    pub(super) fn strict_version(&self) -> u64 {
+        self.strict_version
     }
 
     /// All attempts, in no order.
@@ -228,63 +273,128 @@ impl Pool {
         self.entries.iter().flatten().map(|entry| &entry.attempt)
     }
 
-    /// All attempts, in no order.
-    pub(super) fn into_attempts(self) -> impl Iterator<Item = Attempt> {
-        self.entries.into_iter().flatten().map(|entry| entry.attempt)
+    /// All attempts with their keys, in no order.
+    pub(super) fn into_attempts(self) -> impl Iterator<Item = (Attempt, Key)> {
+        self.entries.into_iter().flatten().map(|entry| (entry.attempt, entry.belonging.key))
+    }
+
+    /// How much memory it takes, about.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let entries = self.entries.capacity() * size_of::<Option<Entry>>();
+        let parties = self.parties.capacity() * (size_of::<(u64, Party)>() + 1) * 8 / 7;
+        entries + parties + self.free.capacity() * size_of::<Slot>()
+    }
+
+    fn class(&self, slot: Slot) -> Option<Class> {
+        self.get(slot).map(|attempt| attempt.stage.class())
     }
 
     fn give_memory_back(&mut self) {
         self.entries = Vec::new();
         self.free = Vec::new();
-        self.sources = HashMap::new();
+        self.parties = HashMap::default();
     }
 
-    fn place(&mut self, mut attempt: Attempt, lane: Lane) -> Slot {
-        let timeout = self.lanes.get(lane.0).map_or(Duration::ZERO, |(timeout, _)| *timeout);
-        attempt.deadline = attempt.since + timeout;
-        let entry = Some(Entry { attempt, lane, links: [Link::default(); 3] });
-        self.length += 1;
-        match self.free.pop() {
-            Some(slot) => {
-                self.entries[slot as usize] = entry;
-                slot
+    fn place(&mut self, entry: Entry) -> Option<Slot> {
+        if let Some(slot) = self.free.pop() {
+            *self.entries.get_mut(index(slot))? = Some(entry);
+            return Some(slot);
+        }
+        let slot = u32::try_from(self.entries.len() + 1).ok().and_then(Slot::new)?;
+        self.entries.push(Some(entry));
+        Some(slot)
+    }
+
+    fn begin_party(&mut self, slot: Slot) {
+        let Some(key) = self.entry(slot).map(|entry| entry.belonging.key) else { return };
+        let party = self.parties.entry(key.party).or_default();
+        party.length += 1;
+        let last = party.list.push(slot);
+        self.link_behind(last, slot, Kind::Party);
+    }
+
+    fn leave_party(&mut self, slot: Slot) {
+        let Some(key) = self.entry(slot).map(|entry| entry.belonging.key) else { return };
+        let link = self.cut(slot, Kind::Party);
+        let MapEntry::Occupied(mut party) = self.parties.entry(key.party) else { return };
+        party.get_mut().list.close(link);
+        party.get_mut().length -= 1;
+        if party.get().length == 0 {
+            party.remove();
+        }
+    }
+
+    fn begin_class(&mut self, slot: Slot) {
+        let Some(room) = self.room(slot) else { return };
+        let (list, length) = room;
+        *length += 1;
+        let last = list.push(slot);
+        self.link_behind(last, slot, Kind::Class);
+    }
+
+    fn leave_class(&mut self, slot: Slot) {
+        let link = self.cut(slot, Kind::Class);
+        let Some((list, length)) = self.room(slot) else { return };
+        *length -= 1;
+        list.close(link);
+    }
+
+    /// The list by class that an attempt belongs to, and how many are in its class; notes that they change.
+    fn room(&mut self, slot: Slot) -> Option<(&mut List, &mut usize)> {
+        let Entry { attempt, belonging, .. } = self.entries.get(index(slot))?.as_ref()?;
+        let class = attempt.stage.class();
+        if belonging.strict && class != Class::Done {
+            self.strict_version = self.strict_version.wrapping_add(1);
+        }
+        let room = &mut self.rooms[class as usize];
+        Some((&mut room.lists[usize::from(belonging.strict)], &mut room.length))
+    }
+
+    fn begin_lane(&mut self, slot: Slot) {
+        let Some(Entry { attempt, belonging, .. }) =
+            self.entries.get_mut(index(slot)).and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let last = match self.lanes.get_mut(belonging.lane.0 as usize) {
+            Some((timeout, list)) => {
+                attempt.deadline = attempt.since + *timeout;
+                Some(list.push(slot))
             }
             None => {
-                self.entries.push(entry);
-                (self.entries.len() - 1) as Slot
+                self.unordered.insert((attempt.deadline, slot));
+                None
+            }
+        };
+        self.quiet_until = self.quiet_until.min(attempt.deadline);
+        if let Some(last) = last {
+            self.link_behind(last, slot, Kind::Timeout);
+        }
+    }
+
+    fn leave_lane(&mut self, slot: Slot) {
+        let Some(Entry { attempt, belonging, .. }) = self.entry(slot) else { return };
+        let (deadline, lane) = (attempt.deadline, belonging.lane);
+        let link = self.cut(slot, Kind::Timeout);
+        match self.lanes.get_mut(lane.0 as usize) {
+            Some((_, list)) => list.close(link),
+            None => {
+                self.unordered.remove(&(deadline, slot));
             }
         }
     }
 
-    fn link_everywhere(&mut self, slot: Slot) {
-        self.link_back(slot, Kind::Source);
-        self.link_back(slot, Kind::Timeout);
-        if self.get(slot).is_some_and(|attempt| attempt.stage.is_young()) {
-            self.link_back(slot, Kind::Young);
-        }
-    }
-
-    fn unlink_everywhere(&mut self, slot: Slot) {
-        if self.get(slot).is_some_and(|attempt| attempt.stage.is_young()) {
-            self.unlink(slot, Kind::Young);
-        }
-        self.unlink(slot, Kind::Timeout);
-        self.unlink(slot, Kind::Source);
-    }
-
-    fn link_back(&mut self, slot: Slot, kind: Kind) {
-        let Some(list) = self.list(slot, kind) else { return };
-        let last = list.back.replace(slot);
-        if last.is_none() {
-            list.front = Some(slot);
-        }
+    /// Ties an attempt to the one that was the last of its list.
+    fn link_behind(&mut self, last: Option<Slot>, slot: Slot, kind: Kind) {
         self.set_link(slot, kind, |link| *link = Link { before: last, behind: None });
         if let Some(last) = last {
             self.set_link(last, kind, |link| link.behind = Some(slot));
         }
     }
 
-    fn unlink(&mut self, slot: Slot, kind: Kind) {
+    /// Ties an attempt's neighbours to each other; tells who they are.
+    fn cut(&mut self, slot: Slot, kind: Kind) -> Link {
         let Link { before, behind } = self.link(slot, kind);
         if let Some(before) = before {
             self.set_link(before, kind, |link| link.behind = behind);
@@ -292,29 +402,7 @@ impl Pool {
         if let Some(behind) = behind {
             self.set_link(behind, kind, |link| link.before = before);
         }
-        let Some(list) = self.list(slot, kind) else { return };
-        if before.is_none() {
-            list.front = behind;
-        }
-        if behind.is_none() {
-            list.back = before;
-        }
-        let empty = list.front.is_none();
-        if let (true, Kind::Source, Some(source)) =
-            (empty, kind, self.get(slot).map(|attempt| attempt.source))
-        {
-            self.sources.remove(&source);
-        }
-    }
-
-    /// The list that holds `slot` in this respect; a source's is made when it has none.
-    fn list(&mut self, slot: Slot, kind: Kind) -> Option<&mut List> {
-        let entry = self.entries.get(slot as usize)?.as_ref()?;
-        match kind {
-            Kind::Source => Some(self.sources.entry(entry.attempt.source).or_default()),
-            Kind::Timeout => self.lanes.get_mut(entry.lane.0).map(|(_, list)| list),
-            Kind::Young => Some(&mut self.young),
-        }
+        Link { before, behind }
     }
 
     fn link(&self, slot: Slot, kind: Kind) -> Link {
@@ -328,17 +416,14 @@ impl Pool {
     }
 
     fn entry(&self, slot: Slot) -> Option<&Entry> {
-        self.entries.get(slot as usize)?.as_ref()
+        self.entries.get(index(slot))?.as_ref()
     }
 
     fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
-        self.entries.get_mut(slot as usize)?.as_mut()
+        self.entries.get_mut(index(slot))?.as_mut()
     }
 }
 
-/// An attempt that was added.
-pub(super) struct Inserted {
-    pub(super) slot: Slot,
-    /// The one that had to go for it.
-    pub(super) thrown_out: Option<Attempt>,
+const fn index(slot: Slot) -> usize {
+    slot.get() as usize - 1
 }

@@ -3,7 +3,12 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::knock::TcpFlags;
+use crate::config::FlagRule;
+use crate::knock::{Protocol, TcpFlags};
+
+mod crowds;
+mod repetitions;
+mod strict;
 
 /// A tracker with a made-up clock and network.
 struct Scene {
@@ -21,6 +26,7 @@ fn door(name: &str, sequence: &str) -> TrackedDoor {
         cooldown: Duration::ZERO,
         flags: FlagRule::default(),
         target: None,
+        strict: false,
         allow_from: Vec::new(),
     }
 }
@@ -108,7 +114,7 @@ fn a_wrong_port_of_some_door_ends_the_attempt() {
     scene.knocks(7, "1 2");
     let hit = Step::parse("9").unwrap();
     let expected = Step::parse("3").unwrap();
-    assert_eq!(scene.knock(7, "9"), [event(0, 7, What::Spoiled { stage: 2, hit, expected })]);
+    assert_eq!(scene.knock(7, "9"), [event(0, 7, What::Spoiled { stage: 2, hit, expected, named: true })]);
     assert_eq!(scene.knock(7, "3"), [event(0, 7, What::Unbegun(3))]);
     assert_eq!(scene.tracker.attempts(), 0);
 }
@@ -474,34 +480,6 @@ fn attempts_go_on_after_a_change_of_the_configuration() {
     assert_eq!(scene.knocks(7, "5"), [1]);
 }
 
-#[test]
-fn newcomers_push_out_newcomers_and_nobody_else() {
-    let mut scene = Scene::with_room(vec![door("a", "1,2,3")], 10);
-    for honest in 0..5 {
-        scene.knocks(honest, "1 2");
-    }
-    for flood in 100..200 {
-        scene.knock(flood, "1");
-    }
-    assert_eq!(scene.tracker.attempts(), 10);
-    for honest in 0..5 {
-        assert_eq!(scene.knocks(honest, "3"), [0]);
-    }
-    for late in 195..200 {
-        assert_eq!(scene.knocks(late, "2 3"), [0], "the latest are still there");
-    }
-}
-
-#[test]
-fn a_full_tracker_of_advanced_attempts_takes_nobody() {
-    let mut scene = Scene::with_room(vec![door("a", "1,2,3")], 3);
-    for from in 0..3 {
-        scene.knocks(from, "1 2");
-    }
-    assert_eq!(scene.knock(9, "1"), [event(0, 9, What::Crowded)]);
-    assert_eq!(scene.knocks(0, "3"), [0]);
-}
-
 /// The events that are about more than a packet that was passed over.
 fn decisions(events: Vec<Event>) -> Vec<Event> {
     let told_only = |what| matches!(what, What::Unfit { .. } | What::Elsewhere { .. } | What::NotAllowed);
@@ -606,21 +584,5 @@ proptest! {
             prop_assert_eq!(listed(&scene.tracker), listed(&quiet.tracker));
             prop_assert_eq!(scene.tracker.attempts(), quiet.tracker.attempts());
         }
-    }
-
-    /// However little room there is, nothing but room is lost.
-    #[test]
-    fn stays_within_its_room(
-        room in 1_usize..6,
-        packets in proptest::collection::vec((0_u32..20, 1_u16..4, 0_u64..900), 0..200),
-    ) {
-        let mut scene = Scene::with_room(vec![door("a", "1,2,3"), door("b", "2,1"), door("c", "3")], room);
-        for (from, port, pause) in packets {
-            scene.wait(pause);
-            scene.knock(from, &port.to_string());
-            prop_assert!(scene.tracker.attempts() <= room);
-        }
-        scene.wait(130_000);
-        prop_assert_eq!(scene.tracker.attempts(), 0);
     }
 }

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use knock_core::config;
 use knock_core::control::{
-    Accept, AcceptState, Interface, Journal, JournalState, Native, Seconds, Status, TableState,
+    Accept, AcceptState, Interface, Journal, JournalState, Native, Overload, Seconds, Status, TableState,
 };
 use knock_linux::links::Link;
 
@@ -50,7 +50,7 @@ fn status() -> Status {
         doors: 1,
         grants: 0,
         attempts: 0,
-        attempts_dropped: 0,
+        overload: Overload::default(),
         journal: Journal { path: "/x".into(), state: JournalState::InUse, message: None },
         native: Some(Native {
             table: TableState::InPlace,
@@ -115,6 +115,7 @@ fn as_told(door: &config::Door) -> knock_core::control::Door {
         commands: None,
         seq_timeout: Seconds::default(),
         grants: 0,
+        strict: true,
         weak: None,
     }
 }

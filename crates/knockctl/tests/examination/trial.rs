@@ -118,7 +118,7 @@ fn sessions_that_are_cut() -> io::Result<()> {
 
 #[test]
 fn knocks_that_are_not_taken() -> io::Result<()> {
-    let scene = Scene::new("", &NATIVE.replace("tcpflags = syn", "tcpflags = fin"))?;
+    let scene = Scene::new("", &NATIVE.replace("tcpflags = syn", "tcpflags = psh"))?;
     let (works, steps) = scene.trial("ssh")?;
     assert!(
         !works && has(&steps, "the door did not open") || has(&steps, "no knock was heard"),

@@ -8,7 +8,7 @@ use knock_core::config::advice::weakness;
 use knock_core::config::{AcceptRule, Widen};
 use knock_core::control::{
     Accept, AcceptState, Answer, Attempt, AttemptState, Commands, Door, EventKind, Grant, GrantState,
-    Interface, Journal, JournalState, Native, Past, Request, Seconds, Status, TableState,
+    Interface, Journal, JournalState, Native, Overload, Past, Request, Seconds, Status, TableState,
 };
 use knock_core::doorkeeper::{GrantView, Progress, Why};
 use knock_core::history::explanation;
@@ -72,13 +72,25 @@ impl Daemon<'_> {
             doors: self.acting.doors().len(),
             grants: self.acting.doorkeeper().len(),
             attempts: self.reading.attempts().count(),
-            attempts_dropped: self.crowded,
+            overload: self.overload(),
             journal: self.journal(),
             native: self.native(),
             pending_confirmation: self
                 .unconfirmed
                 .as_ref()
                 .map(|unconfirmed| Seconds(unconfirmed.until.since(now))),
+        }
+    }
+
+    fn overload(&self) -> Overload {
+        let counters = self.reading.counters();
+        Overload {
+            packets_lost: self.reading.lost(),
+            attempts_faded: counters.faded,
+            attempts_revived: counters.revived,
+            attempts_lost: counters.lost,
+            attempts_over_budget: counters.over_budget,
+            lines_left_out: self.quota.left_out(),
         }
     }
 
@@ -152,7 +164,8 @@ impl Daemon<'_> {
             commands: (secrets && written != Commands::default()).then_some(written),
             seq_timeout: Seconds(door.seq_timeout),
             grants,
-            weak: sequence.and_then(weakness),
+            strict: door.strict,
+            weak: sequence.and_then(|sequence| weakness(sequence, door.strict)),
         }
     }
 

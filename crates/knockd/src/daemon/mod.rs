@@ -6,6 +6,7 @@ mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,11 +14,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use knock_core::config::Interfaces;
+use knock_core::quota::Quota;
 use knock_core::time::Timestamp;
+use knock_core::tracker::Event;
 use knock_linux::clock::{self, Alarm};
 use knock_linux::links::Links;
 use knock_linux::process::into_background;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::acting::Acting;
 use crate::audit::Audit;
@@ -28,7 +31,7 @@ use crate::control::{ConnectionId, ControlSocket};
 use crate::log::{self, Log};
 use crate::native::Native;
 use crate::pid_file::PidFile;
-use crate::reading::Reading;
+use crate::reading::{Heard, Reading};
 use crate::signals::{Request, Signals};
 use crate::watched::Watched;
 
@@ -43,6 +46,10 @@ const FAILURE: u8 = 1;
 const LINKS_SETTLE: Duration = Duration::from_millis(200);
 /// How long after a failure the links are looked at again.
 const LINKS_RETRY: Duration = Duration::from_secs(1);
+/// So many batches of packets are taken before something else has its turn.
+const BATCHES: usize = 64;
+/// How long after it was told that packets were lost it is not told again.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// Runs until a signal ends it, or an error.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
@@ -75,10 +82,13 @@ struct Daemon<'a> {
     guests: BTreeMap<ConnectionId, String>,
     /// The configuration waits to be confirmed.
     unconfirmed: Option<reload::Unconfirmed>,
-    /// How many attempts were dropped for lack of room.
-    crowded: u64,
-    /// Until then nothing more is said of attempts that are dropped.
+    /// How much is told of what strangers do.
+    quota: Quota,
+    /// Until then nothing more is said of packets that were lost.
     quiet_until: Timestamp,
+    /// Room for what is heard and what comes of it, kept for the next time.
+    heard: Vec<Heard>,
+    reports: Vec<Event>,
     /// Where the daemon is to end: with this status, and at the latest then.
     ending: Option<(u8, Timestamp)>,
     pid_file: Option<PidFile>,
@@ -127,8 +137,10 @@ impl<'a> Daemon<'a> {
             socket_path: settings.control_socket,
             guests: BTreeMap::new(),
             unconfirmed: None,
-            crowded: 0,
+            quota: Quota::default(),
             quiet_until: Timestamp::ZERO,
+            heard: Vec::new(),
+            reports: Vec::new(),
             ending: None,
             pid_file,
         };
@@ -179,8 +191,10 @@ impl<'a> Daemon<'a> {
     /// Waits for something to do, and does it.
     fn turn(&mut self) -> Result<(), String> {
         self.audit.log.flush();
-        self.alarm.set(self.next_deadline()).map_err(say("timerfd"))?;
-        let ready = self.wait().map_err(say("poll"))?;
+        let now = clock::now();
+        self.alarm.set(self.next_deadline(now)).map_err(say("timerfd"))?;
+        let pause = self.reading.pause(now);
+        let ready = self.wait(pause).map_err(say("poll"))?;
         let now = clock::now();
         if ready.output {
             self.acting.runner.collect(&mut self.audit.log);
@@ -201,7 +215,7 @@ impl<'a> Daemon<'a> {
             self.acting.look_at_firewall(now, &mut self.audit);
         }
         self.handle_timers(now);
-        self.serve(now);
+        self.serve(ready.control, now);
         Ok(())
     }
 
@@ -224,9 +238,10 @@ impl<'a> Daemon<'a> {
         self.acting.shut_down(now, &mut self.audit);
     }
 
-    fn next_deadline(&self) -> Option<Timestamp> {
+    fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let deadlines = [
-            self.reading.next_deadline(),
+            self.reading.next_deadline(now),
+            self.quota.next_deadline(),
             self.acting.next_deadline(),
             self.links_due,
             self.control.as_ref().and_then(ControlSocket::next_deadline),
@@ -237,56 +252,77 @@ impl<'a> Daemon<'a> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Waits until there is something to do.
-    fn wait(&self) -> io::Result<Ready> {
+    /// Waits until there is something to do; where the packet socket has a pause, until that is over, and not for packets.
+    fn wait(&self, pause: Option<Duration>) -> io::Result<Ready> {
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-        let fixed = [self.reading.as_fd(), self.alarm.as_fd(), self.links.as_fd(), self.signals.as_fd()];
-        let mut fds: Vec<PollFd<'_>> = fixed.map(readable).into();
+        let packets = if pause.is_some() { PollFlags::empty() } else { PollFlags::IN };
+        let fixed = [self.alarm.as_fd(), self.links.as_fd(), self.signals.as_fd()];
+        let mut fds: Vec<PollFd<'_>> = vec![PollFd::from_borrowed_fd(self.reading.as_fd(), packets)];
+        fds.extend(fixed.map(readable));
         // Its lines are looked after at each turn.
         fds.extend(self.audit.log.lookup().and_then(|lookup| lookup.bell()).map(readable));
+        let asked = fds.len();
         let control = self.control.iter().flat_map(ControlSocket::fds);
-        // It is looked after at each turn, too.
         fds.extend(control.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         let firewall = fds.len();
         fds.extend(self.acting.native.iter().flat_map(Native::fds).map(readable));
         let outputs = fds.len();
         fds.extend(self.acting.runner.pipes().map(readable));
-        match poll(&mut fds, None) {
+        let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
+        match poll(&mut fds, pause.as_ref()) {
             Err(error) if error != rustix::io::Errno::INTR => return Err(error.into()),
             _ => {}
         }
         let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
         let at = |index: usize| fds.get(index).is_some_and(is_ready);
+        let among = |range: Range<usize>| fds.get(range).is_some_and(|fds| fds.iter().any(is_ready));
         Ok(Ready {
-            packets: at(0),
+            // What has come in during the pause is taken without asking whether something has.
+            packets: at(0) || pause.is_some() && !fds.iter().any(is_ready),
             alarm: at(1),
             links: at(2),
             signals: at(3),
-            firewall: fds.get(firewall..outputs).is_some_and(|fds| fds.iter().any(is_ready)),
-            output: fds.get(outputs..).is_some_and(|fds| fds.iter().any(is_ready)),
+            control: among(asked..firewall),
+            firewall: among(firewall..outputs),
+            output: among(outputs..fds.len()),
         })
     }
 
     fn receive(&mut self, now: Timestamp) -> Result<(), String> {
-        let mut knocks = Vec::new();
-        let outcome = self.reading.receive(&mut knocks);
-        for knock in knocks {
-            let mut reports = Vec::new();
-            self.reading.follow(&knock, now, &mut reports);
-            self.audit.log.debug(|| knock.to_string());
-            // One by one: an opening may change what is to be knocked next.
-            self.handle(reports, now);
+        self.reading.look(now);
+        for _ in 0..BATCHES {
+            let mut heard = std::mem::take(&mut self.heard);
+            let outcome = self.reading.receive(now, &mut heard);
+            for knock in heard.drain(..) {
+                self.audit.log.debug(|| knock.to_string());
+                let mut reports = std::mem::take(&mut self.reports);
+                self.reading.follow(&knock, now, &mut reports);
+                // One by one: an opening may change what is to be knocked next.
+                self.handle(reports, now);
+            }
+            self.heard = heard;
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    self.audit.complain(&format!("error: listening failed, trying anew: {error}"));
+                    return self.reading.reopen().map_err(cannot_listen);
+                }
+            }
         }
-        outcome.or_else(|error| {
-            self.audit.complain(&format!("error: listening failed, trying anew: {error}"));
-            self.reading.reopen().map_err(cannot_listen)
-        })
+        Ok(())
     }
 
     fn handle_timers(&mut self, now: Timestamp) {
-        let mut reports = Vec::new();
+        let mut reports = std::mem::take(&mut self.reports);
         self.reading.handle_timer(now, &mut reports);
         self.handle(reports, now);
+        if let Err(error) = self.reading.follow_sources(now)
+            && self.links_due.is_none()
+        {
+            self.look_again(&error, now);
+        }
+        self.tell_of_overload(now);
         self.acting.handle_timer(now, &mut self.audit);
         self.audit.log.release();
         self.handle_confirmation(now);
@@ -328,9 +364,10 @@ impl<'a> Daemon<'a> {
     }
 
     /// Looks after whoever uses the control socket.
-    fn serve(&mut self, now: Timestamp) {
+    fn serve(&mut self, ready: bool, now: Timestamp) {
         let Some(control) = &mut self.control else { return };
-        let requests = control.turn(now);
+        let due = control.next_deadline().is_some_and(|deadline| deadline <= now);
+        let requests = if ready || due { control.turn(now) } else { Vec::new() };
         for connection in control.gone() {
             self.guests.remove(&connection);
             // The interface is likely to go with it.
@@ -377,6 +414,7 @@ struct Ready {
     alarm: bool,
     links: bool,
     signals: bool,
+    control: bool,
     firewall: bool,
     output: bool,
 }

@@ -1,24 +1,19 @@
 //! What the reading half reports: told, and openings handed over to the acting half.
 
-use std::time::Duration;
-
 use knock_core::history::Recorded;
 use knock_core::time::Timestamp;
 use knock_core::tracker::{Event, What};
 
-use super::Daemon;
+use super::{Daemon, QUIET};
 use crate::acting::NextSequences;
 
-/// How long after it was told that attempts are dropped it is not told again.
-const QUIET: Duration = Duration::from_secs(60);
-
 impl Daemon<'_> {
-    pub(super) fn handle(&mut self, reports: Vec<Event>, now: Timestamp) {
-        for report in reports {
+    /// Tells the reports, hands over what is to be opened, and keeps the room that they took.
+    pub(super) fn handle(&mut self, mut reports: Vec<Event>, now: Timestamp) {
+        for report in reports.drain(..) {
             let Event { door, source, what } = report;
-            self.tell(&report, now);
-            if what == What::Crowded {
-                self.handle_crowd(now);
+            if self.quota.admits(&report, now) {
+                self.tell(&report, now);
             }
             if what == What::Opening
                 && let Some(NextSequences(next)) = self.acting.open(door, source, now, &mut self.audit)
@@ -27,13 +22,24 @@ impl Daemon<'_> {
                 self.look_again(&error, now);
             }
         }
+        self.reports = reports;
     }
 
-    fn handle_crowd(&mut self, now: Timestamp) {
-        self.crowded = self.crowded.saturating_add(1);
-        if self.quiet_until <= now {
+    /// Says that more comes in than can be told or taken.
+    pub(super) fn tell_of_overload(&mut self, now: Timestamp) {
+        if let Some(count) = self.quota.tell(now) {
+            self.audit.complain(&format!(
+                "warning: so much is knocked that not all of it is logged: {count} lines were left out"
+            ));
+        }
+        let lost = self.reading.newly_lost(now);
+        if lost > 0 && self.quiet_until <= now {
             self.quiet_until = now + QUIET;
-            self.audit.complain("warning: so many attempts are under way that others are dropped");
+            let all = self.reading.lost();
+            self.audit.complain(&format!(
+                "warning: packets came in faster than they could be looked at: {lost} were lost, {all} since the start; \
+                 knocks may have been among them"
+            ));
         }
     }
 
@@ -60,7 +66,6 @@ fn in_detail(what: What) -> String {
     match what {
         What::Spoiled { stage, hit, .. } => format!("{hit} is wrong behind stage {stage}"),
         What::CoolingDown => "passed over, cooling down".into(),
-        What::Crowded => "dropped, too many attempts".into(),
         What::Unfit { knock, .. } => format!("knock {knock} passed over, wrong flags"),
         What::Elsewhere { knock, destination, .. } => format!("knock {knock} passed over, to {destination}"),
         What::NotAllowed => "passed over, not allowed".into(),

@@ -94,6 +94,7 @@ mod tests {
             commands: None,
             seq_timeout: Seconds(Duration::from_secs(25)),
             grants: 1,
+            strict: true,
             weak: None,
         }
     }
@@ -124,6 +125,7 @@ mod tests {
             target: Some("192.0.2.20".parse().unwrap()),
             one_time: true,
             sequences_left: Some(12),
+            strict: true,
             weak: Some("fewer than three ports".into()),
             ..native()
         };

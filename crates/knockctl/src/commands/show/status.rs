@@ -1,6 +1,8 @@
 //! `knockctl status`.
 
-use knock_core::control::{AcceptState, Interface, Journal, JournalState, Native, Status, TableState};
+use knock_core::control::{
+    AcceptState, Interface, Journal, JournalState, Native, Overload, Status, TableState,
+};
 
 use crate::output::printable;
 use crate::table::list;
@@ -26,7 +28,11 @@ fn rows(status: &Status) -> Vec<[String; 2]> {
     rows.extend(entries("interfaces", interfaces));
     rows.push(["doors".into(), status.doors.to_string()]);
     rows.push(["open".into(), status.grants.to_string()]);
-    rows.push(["knocking".into(), attempts(status)]);
+    rows.push(["knocking".into(), status.attempts.to_string()]);
+    let overload = overload(&status.overload);
+    if !overload.is_empty() {
+        rows.extend(entries("too much", overload));
+    }
     rows.push(["journal".into(), journal(&status.journal)]);
     if let Some(native) = &status.native {
         rows.push(["native doors".into(), table(native)]);
@@ -54,11 +60,16 @@ fn interface(interface: &Interface) -> String {
     format!("{}: {state}{}", interface.name, addresses.collect::<String>())
 }
 
-fn attempts(status: &Status) -> String {
-    match status.attempts_dropped {
-        0 => status.attempts.to_string(),
-        dropped => format!("{}; {dropped} were dropped for lack of room", status.attempts),
-    }
+/// What was too much for the daemon, as far as it was.
+fn overload(overload: &Overload) -> Vec<String> {
+    let told = [
+        (overload.packets_lost, "packets were lost before they could be looked at"),
+        (overload.attempts_lost, "attempts were forgotten for lack of room"),
+        (overload.attempts_over_budget, "attempts were forgotten because one source had too many"),
+        (overload.attempts_faded, "attempts made room for others and were remembered in short"),
+        (overload.lines_left_out, "lines were left out of the log"),
+    ];
+    told.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
 }
 
 fn journal(journal: &Journal) -> String {
@@ -117,7 +128,7 @@ mod tests {
             doors: 1,
             grants: 0,
             attempts: 0,
-            attempts_dropped: 0,
+            overload: Overload::default(),
             journal,
             native: None,
             pending_confirmation: None,
@@ -169,7 +180,13 @@ journal        /var/lib/knockd/journal: not needed
             interfaces: interfaces.into(),
             warnings: vec!["wg0 is\x1b down".into(), "the disk is full".into()],
             attempts: 3,
-            attempts_dropped: 17,
+            overload: Overload {
+                packets_lost: 17,
+                attempts_lost: 4,
+                attempts_over_budget: 9,
+                lines_left_out: 99_500,
+                ..Overload::default()
+            },
             journal: Journal {
                 state: JournalState::Failing,
                 message: Some("no space left on device".into()),
@@ -189,7 +206,11 @@ interfaces     eth0: up, 192.0.2.1, 2001:db8::1
                wg0: down
 doors          1
 open           0
-knocking       3; 17 were dropped for lack of room
+knocking       3
+too much       17 packets were lost before they could be looked at
+               4 attempts were forgotten for lack of room
+               9 attempts were forgotten because one source had too many
+               99500 lines were left out of the log
 journal        /var/lib/knockd/journal: cannot be written, no space left on device
 native doors   table inet knockd missing or changed, ports closed to others, mark 0x10000000
 accept rules   auto

@@ -2,7 +2,7 @@
 
 use knock_core::config::advice::weakness;
 use knock_core::config::{Config, Door, SequenceSource};
-use knock_core::control::{self, JournalState};
+use knock_core::control::{self, JournalState, Overload};
 
 use super::filter::TO_US;
 use crate::doctor::facts::Facts;
@@ -67,10 +67,16 @@ fn running(facts: &Facts, status: &control::Status) -> Vec<Finding> {
             Finding::problem("journal", found, why).with(format!("df {0}; ls -ld {0}", status.journal.path)),
         );
     }
-    if status.attempts_dropped > 0 {
-        let found = format!("{} attempts were dropped for lack of room", status.attempts_dropped);
-        let why = "somebody sends knocks with very many addresses; knocks of others may be lost meanwhile";
-        findings.push(Finding::note("attempts-dropped", found, why));
+    let Overload { packets_lost, attempts_lost, .. } = status.overload;
+    if packets_lost > 0 {
+        let found = format!("{packets_lost} packets were lost before the daemon could look at them");
+        let why = "somebody sends knocks faster than this machine takes them; knocks of others may be lost meanwhile";
+        findings.push(Finding::note("packets-lost", found, why));
+    }
+    if attempts_lost > 0 {
+        let found = format!("{attempts_lost} attempts were forgotten for lack of room");
+        let why = "somebody sends knocks with very many addresses; who knocks meanwhile must not wait long between knocks";
+        findings.push(Finding::note("attempts-lost", found, why));
     }
     findings
 }
@@ -173,7 +179,7 @@ fn count(doors: usize) -> String {
 
 fn weak(door: &Door) -> Option<Finding> {
     let SequenceSource::Fixed(sequence) = &door.sequence else { return None };
-    let weakness = weakness(sequence)?;
+    let weakness = weakness(sequence, door.strict)?;
     let found = format!("door {}: {weakness}", door.key.name);
     let finding = Finding::warning("weak-sequence", found, "strangers may open it by trying, or by chance");
     Some(

@@ -1,0 +1,182 @@
+//! How much is told of what strangers do: a flood of knocks must not fill a disk with lines about it.
+//!
+//! What comes of a first knock, or of no knock, anybody can bring about from as many made-up sources as they like. It
+//! has an allowance of its own, for all sources together and for each. What takes a second right knock has another, so
+//! that whoever knows one port hides nothing of those who know more. An opening is always told.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use crate::history::right_knocks;
+use crate::network::Network;
+use crate::time::Timestamp;
+use crate::tracker::{Event, What};
+
+/// For all sources together.
+const TOGETHER: Allowance = Allowance { at_once: 500, pace: Duration::from_millis(100) };
+/// For one source.
+const EACH: Allowance = Allowance { at_once: 100, pace: Duration::from_secs(1) };
+/// How many allowances there are for single sources: some of these share one.
+const SHARES: usize = 1024;
+/// How often it is told how much was left out.
+const TELL: Duration = Duration::from_secs(60);
+
+/// Decides what is told.
+pub struct Quota {
+    first_knocks: Spent,
+    further_knocks: Spent,
+    sources: Box<[Spent]>,
+    hasher: RandomState,
+    left_out: u64,
+    told: u64,
+    tell_at: Option<Timestamp>,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            first_knocks: Spent::default(),
+            further_knocks: Spent::default(),
+            sources: vec![Spent::default(); SHARES].into(),
+            hasher: RandomState::new(),
+            left_out: 0,
+            told: 0,
+            tell_at: None,
+        }
+    }
+}
+
+impl Quota {
+    /// Whether this is to be told.
+    pub fn admits(&mut self, event: &Event, now: Timestamp) -> bool {
+        let share = match event.what {
+            What::Opening => return true,
+            what if right_knocks(&what) > 1 => &mut self.further_knocks,
+            _ => &mut self.first_knocks,
+        };
+        let of_source = self.hasher.hash_one(Network::party(event.source)) as usize % SHARES;
+        let admitted = share.has_left(TOGETHER, now)
+            && self.sources.get_mut(of_source).is_none_or(|source| source.spend(EACH, now))
+            && share.spend(TOGETHER, now);
+        if !admitted {
+            self.left_out = self.left_out.saturating_add(1);
+            self.tell_at.get_or_insert(now);
+        }
+        admitted
+    }
+
+    /// How much was left out so far.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    /// When it is to be told next how much was left out.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.tell_at
+    }
+
+    /// How much was left out since this was told last; at most once in a while, and at the beginning.
+    pub fn tell(&mut self, now: Timestamp) -> Option<u64> {
+        self.tell_at.filter(|due| *due <= now)?;
+        let news = self.left_out - self.told;
+        self.told = self.left_out;
+        self.tell_at = (news > 0).then(|| now + TELL);
+        self.tell_at.map(|_| news)
+    }
+}
+
+/// So much at once, and then one each time that so long has passed.
+#[derive(Clone, Copy)]
+struct Allowance {
+    at_once: u32,
+    pace: Duration,
+}
+
+/// How much of an allowance is spent: all that came before would have been in time at its pace alone by this moment.
+#[derive(Clone, Copy, Default)]
+struct Spent(Timestamp);
+
+impl Spent {
+    fn has_left(self, allowance: Allowance, now: Timestamp) -> bool {
+        self.0.since(now) < allowance.pace * allowance.at_once
+    }
+
+    fn spend(&mut self, allowance: Allowance, now: Timestamp) -> bool {
+        let has_left = self.has_left(allowance, now);
+        if has_left {
+            self.0 = self.0.max(now) + allowance.pace;
+        }
+        has_left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn event(source: u32, what: What) -> Event {
+        Event { door: 0, source: IpAddr::V4(source.into()), what }
+    }
+
+    fn admitted(quota: &mut Quota, events: impl IntoIterator<Item = Event>, now: Timestamp) -> usize {
+        events.into_iter().filter(|event| quota.admits(event, now)).count()
+    }
+
+    const START: Timestamp = Timestamp::from_millis(5000);
+
+    #[test]
+    fn a_flood_of_first_knocks_is_told_in_part() {
+        let mut quota = Quota::default();
+        let flood = || (0..100_000).map(|source| event(source, What::Stage(1)));
+        assert_eq!(admitted(&mut quota, flood(), START), 500);
+        assert_eq!(quota.left_out(), 99_500);
+        assert_eq!(admitted(&mut quota, flood(), START + Duration::from_secs(3)), 30);
+        let knower = event(7, What::Stage(2));
+        assert!(quota.admits(&knower, START), "who knows more is not hidden by those who know less");
+        assert_eq!(admitted(&mut quota, flood(), START + Duration::from_secs(3600)), 500);
+    }
+
+    #[test]
+    fn one_source_does_not_take_it_all() {
+        let mut quota = Quota::default();
+        let one = || std::iter::repeat_n(event(1, What::TimedOut(1)), 1000);
+        assert_eq!(admitted(&mut quota, one(), START), 100);
+        let others = (2..252).map(|source| event(source, What::Stage(1)));
+        // Some share the allowance of the one that has none left.
+        assert!(admitted(&mut quota, others, START) > 230);
+    }
+
+    #[test]
+    fn ipv6_counts_by_prefix() {
+        let mut quota = Quota::default();
+        let neighbours = (0..1000_u128).map(|host| Event {
+            door: 0,
+            source: IpAddr::V6((0x2001_0db8_u128 << 96 | host).into()),
+            what: What::Stage(1),
+        });
+        assert_eq!(admitted(&mut quota, neighbours, START), 100);
+    }
+
+    #[test]
+    fn openings_are_always_told() {
+        let mut quota = Quota::default();
+        assert_eq!(admitted(&mut quota, std::iter::repeat_n(event(1, What::Opening), 5000), START), 5000);
+        assert_eq!(quota.next_deadline(), None);
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_at_once_and_then_once_a_minute() {
+        let mut quota = Quota::default();
+        let flood = || std::iter::repeat_n(event(1, What::Stage(1)), 150);
+        admitted(&mut quota, flood(), START);
+        assert_eq!((quota.next_deadline(), quota.tell(START)), (Some(START), Some(50)));
+        admitted(&mut quota, flood(), START);
+        assert_eq!(quota.tell(START + Duration::from_secs(59)), None);
+        let minute = START + Duration::from_secs(60);
+        assert_eq!((quota.next_deadline(), quota.tell(minute)), (Some(minute), Some(150)));
+        assert_eq!(quota.tell(minute + TELL), None, "nothing new");
+        assert_eq!(quota.next_deadline(), None);
+    }
+}
