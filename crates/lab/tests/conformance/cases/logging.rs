@@ -1,6 +1,8 @@
 //! Where the daemon says what.
 
-use lab::Signal;
+use std::net::SocketAddr;
+
+use lab::{Frame, Signal, TcpFlags};
 
 use crate::case::{Case, door, doors, file, with_options};
 
@@ -77,6 +79,15 @@ pub(crate) fn cases() -> Vec<Case> {
             .knock("7001,7002")
             .pause(1500)
             .differs("D37", "running + open 10.9.1.1"),
+        door("log: a flood of first knocks", DOOR)
+            .frames(|ends| {
+                let from =
+                    |host: u16| SocketAddr::from(([10, 7, (host / 250) as u8, (host % 250) as u8 + 1], 4000));
+                let knock = |host| Frame::tcp(from(host), ends.to(7001)).flags(TcpFlags::SYN);
+                (0..700).map(knock).collect()
+            })
+            .sentinel()
+            .differs("D39", "running"),
         doors("log: the interface's name", "").sentinel(),
     ]
 }
