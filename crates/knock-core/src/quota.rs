@@ -1,8 +1,9 @@
 //! How much is told of what strangers do: a flood of knocks must not fill a disk with lines about it.
 //!
-//! What comes of a first knock, or of no knock, anybody can bring about from as many made-up sources as they like. It
-//! has an allowance of its own, for all sources together and for each. What takes a second right knock has another, so
-//! that whoever knows one port hides nothing of those who know more. An opening is always told.
+//! What comes of a first knock anybody can bring about from as many made-up sources as they like. It has an allowance of
+//! its own, for all sources together and for each. What takes a second right knock has another, so that whoever knows
+//! one port hides nothing of those who know more; and what is no line of the log, but kept to be explained, has others
+//! than lines have. An opening is always told.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -23,9 +24,8 @@ const TELL: Duration = Duration::from_secs(60);
 
 /// Decides what is told.
 pub struct Quota {
-    first_knocks: Spent,
-    further_knocks: Spent,
-    sources: Box<[Spent]>,
+    lines: Spending,
+    remarks: Spending,
     hasher: RandomState,
     left_out: u64,
     told: u64,
@@ -35,9 +35,8 @@ pub struct Quota {
 impl Default for Quota {
     fn default() -> Self {
         Self {
-            first_knocks: Spent::default(),
-            further_knocks: Spent::default(),
-            sources: vec![Spent::default(); SHARES].into(),
+            lines: Spending::default(),
+            remarks: Spending::default(),
             hasher: RandomState::new(),
             left_out: 0,
             told: 0,
@@ -49,39 +48,62 @@ impl Default for Quota {
 impl Quota {
     /// Whether this is to be told.
     pub fn admits(&mut self, event: &Event, now: Timestamp) -> bool {
-        let share = match event.what {
+        let is_line = match event.what {
             What::Opening => return true,
-            what if right_knocks(&what) > 1 => &mut self.further_knocks,
-            _ => &mut self.first_knocks,
+            What::Stage(_) | What::TimedOut(_) => true,
+            _ => false,
         };
-        let of_source = self.hasher.hash_one(Network::party(event.source)) as usize % SHARES;
-        let admitted = share.has_left(TOGETHER, now)
-            && self.sources.get_mut(of_source).is_none_or(|source| source.spend(EACH, now))
-            && share.spend(TOGETHER, now);
-        if !admitted {
+        let spending = if is_line { &mut self.lines } else { &mut self.remarks };
+        let source = self.hasher.hash_one(Network::party(event.source)) as usize % SHARES;
+        let admitted = spending.spend(right_knocks(&event.what) > 1, source, now);
+        if is_line && !admitted {
             self.left_out = self.left_out.saturating_add(1);
             self.tell_at.get_or_insert(now);
         }
         admitted
     }
 
-    /// How much was left out so far.
+    /// How many lines were left out so far.
     pub fn left_out(&self) -> u64 {
         self.left_out
     }
 
-    /// When it is to be told next how much was left out.
+    /// When it is to be told next how many lines were left out.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.tell_at
     }
 
-    /// How much was left out since this was told last; at most once in a while, and at the beginning.
+    /// How many lines were left out since this was told last; at most once in a while, and at the beginning.
     pub fn tell(&mut self, now: Timestamp) -> Option<u64> {
         self.tell_at.filter(|due| *due <= now)?;
         let news = self.left_out - self.told;
         self.told = self.left_out;
         self.tell_at = (news > 0).then(|| now + TELL);
         self.tell_at.map(|_| news)
+    }
+}
+
+/// What all sources have spent, and each.
+struct Spending {
+    first_knocks: Spent,
+    further_knocks: Spent,
+    sources: Box<[Spent]>,
+}
+
+impl Default for Spending {
+    fn default() -> Self {
+        let sources = vec![Spent::default(); SHARES].into();
+        Self { first_knocks: Spent::default(), further_knocks: Spent::default(), sources }
+    }
+}
+
+impl Spending {
+    /// Spends something of both, unless one has nothing left.
+    fn spend(&mut self, further: bool, source: usize, now: Timestamp) -> bool {
+        let share = if further { &mut self.further_knocks } else { &mut self.first_knocks };
+        share.has_left(TOGETHER, now)
+            && self.sources.get_mut(source).is_none_or(|source| source.spend(EACH, now))
+            && share.spend(TOGETHER, now)
     }
 }
 
@@ -157,6 +179,15 @@ mod tests {
             what: What::Stage(1),
         });
         assert_eq!(admitted(&mut quota, neighbours, START), 100);
+    }
+
+    #[test]
+    fn what_is_no_line_hides_none() {
+        let mut quota = Quota::default();
+        let strange = std::iter::repeat_n(event(1, What::Unbegun(2)), 1000);
+        assert_eq!(admitted(&mut quota, strange, START), 100);
+        assert!(quota.admits(&event(1, What::Stage(1)), START));
+        assert_eq!((quota.left_out(), quota.next_deadline()), (0, None));
     }
 
     #[test]

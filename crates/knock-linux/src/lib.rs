@@ -7,6 +7,7 @@ pub mod capture;
 pub mod clock;
 pub mod filter;
 pub mod links;
+pub mod memory;
 pub mod namespace;
 pub mod netlink;
 pub mod process;

@@ -97,7 +97,8 @@ impl Reading {
     /// Where the kernel does not take the filter; then all stays as it is.
     pub(crate) fn reconfigure(&mut self, doors: &[ReadyDoor], watched: Watched) -> io::Result<()> {
         let (tracked, ahead) = (tracked(doors), ahead(doors));
-        self.capture.set_filter(&wanted(&tracked, &ahead, &watched, self.ipv4_only))?;
+        let wanted = wanted(&tracked, &ahead, &watched, self.ipv4_only);
+        self.capture.set_filter(&Wanted { watched: self.sources.passed.clone(), ..wanted })?;
         let old = std::mem::replace(&mut self.tracker, Tracker::new(Vec::new(), 0));
         self.tracker = old.reconfigured(tracked, MAX_ATTEMPTS);
         (self.ahead, self.watched) = (ahead, watched);

@@ -19,6 +19,7 @@ use knock_core::time::Timestamp;
 use knock_core::tracker::Event;
 use knock_linux::clock::{self, Alarm};
 use knock_linux::links::Links;
+use knock_linux::memory;
 use knock_linux::process::into_background;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -96,6 +97,7 @@ struct Daemon<'a> {
 
 impl<'a> Daemon<'a> {
     fn start(arguments: &'a Arguments) -> Result<Self, String> {
+        memory::give_back_large_pieces();
         let base = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let loaded = configuration::load(arguments, &base, Occasion::Start)?;
         let Loaded { settings: Some(mut settings), remarks, bytes: in_force, .. } = loaded else {

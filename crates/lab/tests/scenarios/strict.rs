@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
-use lab::{Daemon, Frame, Sender, Service, Session, TcpFlags};
+use lab::{Daemon, Frame, Sender, Service, Session, Signal, TcpFlags};
 
 use crate::support::{DROPPING, OPEN, REFUSING, SOON, Scene, count};
 
@@ -120,6 +120,23 @@ fn one_wrong_port_ends_an_attempt() -> io::Result<()> {
         scene.knock("7000,8000,9000")?;
         scene.assert_opens(scene.ssh4())?;
     }
+    Ok(())
+}
+
+/// The kernel filter is another one then, and goes on to pass what comes from who is knocking.
+#[test]
+fn an_attempt_across_a_reload_is_ended_all_the_same() -> io::Result<()> {
+    let scene = Scene::new(REFUSING)?;
+    let daemon = scene.knockd(&door("strict = yes"))?;
+    scene.knock("7000,8000")?;
+    daemon.wait_for_line("SSH: Stage 2", SOON)?;
+    daemon.signal(Signal::HUP)?;
+    daemon.wait_for_line("re-reading config file", SOON)?;
+    settle(&scene, &daemon)?;
+    scene.knock(&WRONG.to_string())?;
+    scene.knock("9000")?;
+    settle(&scene, &daemon)?;
+    assert_eq!(count(&daemon, "SSH: OPEN SESAME"), 0, "{}", daemon.text());
     Ok(())
 }
 
