@@ -9,14 +9,18 @@ pub(crate) enum Bench {
     Grants,
     Restart,
     Idle,
+    Floods,
+    Scans,
 }
 
 impl Bench {
-    const ALL: [(&'static str, Self); 4] = [
+    const ALL: [(&'static str, Self); 6] = [
         ("opening", Self::Opening),
         ("grants", Self::Grants),
         ("restart", Self::Restart),
         ("idle", Self::Idle),
+        ("floods", Self::Floods),
+        ("scans", Self::Scans),
     ];
 
     /// The heading of its results.
@@ -26,6 +30,8 @@ impl Bench {
             Self::Grants => "Many grants in force",
             Self::Restart => "Starting again with what is open",
             Self::Idle => "Other people's traffic",
+            Self::Floods => "Floods",
+            Self::Scans => "Scans",
         }
     }
 }

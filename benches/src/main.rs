@@ -4,6 +4,7 @@
 //! Markdown. Nothing here passes or fails by a time.
 
 mod arguments;
+mod floods;
 mod grants;
 mod idle;
 mod machine;
@@ -12,11 +13,13 @@ mod prober;
 mod processors;
 mod restart;
 mod sample;
+mod scans;
 mod scratch;
 mod seed;
 mod server;
 mod socket;
 
+use std::env;
 use std::io;
 use std::process::ExitCode;
 
@@ -26,6 +29,9 @@ use arguments::{Arguments, Bench};
 const THEIRS: &str = "/usr/sbin/knockd";
 
 fn main() -> ExitCode {
+    if env::args().any(|argument| argument == floods::RECEIVE) {
+        return conclude(floods::receive());
+    }
     let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -33,7 +39,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match lab::become_root().and_then(|()| run(&arguments)) {
+    conclude(lab::become_root().and_then(|()| run(&arguments)))
+}
+
+fn conclude(outcome: io::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
@@ -51,6 +61,8 @@ fn run(arguments: &Arguments) -> io::Result<()> {
             Bench::Opening => opening::run(arguments.quick)?,
             Bench::Grants => grants::run(arguments.quick)?,
             Bench::Restart => restart::run(arguments.quick)?,
+            Bench::Scans => scans::run(arguments.quick)?,
+            Bench::Floods => floods::run(arguments.quick)?,
             Bench::Idle => idle::run(arguments.quick)?,
         }
         println!("Load average before and after, this run included: {before}; {}.", machine::load());

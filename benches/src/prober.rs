@@ -132,7 +132,8 @@ impl Prober {
         }
     }
 
-    fn probe(&self, source: IpAddr, port: u16) -> Vec<u8> {
+    /// A datagram to the port behind the door.
+    pub(crate) fn probe(&self, source: IpAddr, port: u16) -> Vec<u8> {
         let target = SocketAddr::new(self.server, PORT);
         let frame = Frame::udp(SocketAddr::new(source, port), target).payload([0; 8]);
         let (own, peer) = self.sender.hardware_addresses();
@@ -141,6 +142,15 @@ impl Prober {
             checksum.fill(0);
         }
         frame
+    }
+
+    /// Who sent the next datagram, if one is there.
+    pub(crate) fn arrived_from(&self) -> io::Result<Option<IpAddr>> {
+        match self.socket.recv_from(&mut [0; 8]) {
+            Ok((_, from)) => Ok(Some(from.ip())),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The time that the next datagram carries, if one is there.

@@ -15,6 +15,15 @@ impl Samples {
         at(&sorted(&self.0, Duration::cmp), 50).unwrap_or_default()
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The longest.
+    pub(crate) fn worst(&self) -> Duration {
+        self.0.iter().max().copied().unwrap_or_default()
+    }
+
     /// Median, spread and number, as the cells of a table.
     pub(crate) fn cells(&self) -> String {
         let sorted = sorted(&self.0, Duration::cmp);

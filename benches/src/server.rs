@@ -26,7 +26,7 @@ const DEBIAN_LOOKS: Duration = Duration::from_millis(50);
 /// How long a daemon may take to end in peace.
 const FAREWELL: Duration = Duration::from_secs(12);
 /// The knocks: the port, and whether it is UDP.
-const KNOCKS: [(u16, bool); 3] = [(7142, false), (8319, true), (9623, false)];
+pub(crate) const KNOCKS: [(u16, bool); 3] = [(7142, false), (8319, true), (9623, false)];
 
 /// The server's firewall, which knows the daemon's mark.
 const FIREWALL: &str = "iptables -P INPUT DROP
@@ -69,6 +69,7 @@ pub(crate) fn start_command(source: IpAddr) -> String {
 pub(crate) struct Server {
     // First: it ends before its host and its files go.
     daemon: Process,
+    pub(crate) is_ours: bool,
     pub(crate) lab: Lab,
     pub(crate) prober: Prober,
     pub(crate) files: Scratch,
@@ -84,7 +85,7 @@ impl Server {
         fs::write(files.path().join("knockd.conf"), config)?;
         let prober = Prober::new(&lab)?;
         let daemon = spawn(lab.server(), program, files.path())?;
-        let server = Self { daemon, lab, prober, files, knocked: AtomicU32::new(0) };
+        let server = Self { daemon, is_ours, lab, prober, files, knocked: AtomicU32::new(0) };
         server.wait_for_log("listening on")?;
         Ok(server)
     }
@@ -97,6 +98,11 @@ impl Server {
     /// Where our daemon has its journal.
     pub(crate) fn state(&self) -> PathBuf {
         state(self.files.path())
+    }
+
+    /// Where it logs.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.files.path().join("knockd.log")
     }
 
     /// Where our daemon answers.
@@ -133,11 +139,9 @@ impl Server {
         wait_until(&format!("{source} let in no longer"), SOON, shut)
     }
 
-    /// Its processor time so far.
+    /// The processor time of all its threads so far.
     pub(crate) fn busy(&self) -> io::Result<Duration> {
-        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.id()))?;
-        let nanoseconds = text.split(' ').next().and_then(|number| number.parse().ok());
-        nanoseconds.map(Duration::from_nanos).ok_or_else(|| io::Error::other("no schedstat"))
+        busy(self.id())
     }
 
     /// The same as the kernel counts it in ticks of a hundredth of a second.
@@ -152,20 +156,23 @@ impl Server {
         self.status("VmRSS:")
     }
 
-    /// How often it was woken.
+    /// How often its threads were woken.
     pub(crate) fn wakes(&self) -> io::Result<u64> {
-        self.status("voluntary_ctxt_switches:")
+        let status = |thread: PathBuf| field(&thread.join("status"), "voluntary_ctxt_switches:");
+        threads(self.id())?.map(|thread| status(thread?)).sum()
     }
 
-    fn status(&self, field: &str) -> io::Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = text.lines().find_map(|line| line.strip_prefix(field));
-        let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        number.ok_or_else(|| io::Error::other(format!("no {field}")))
+    /// The most that its resident memory ever was, in KiB.
+    pub(crate) fn most_resident(&self) -> io::Result<u64> {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> io::Result<u64> {
+        field(Path::new(&format!("/proc/{}/status", self.id())), name)
     }
 
     fn wait_for_log(&self, part: &str) -> io::Result<()> {
-        let path = self.files.path().join("knockd.log");
+        let path = self.log();
         let said = || fs::read_to_string(&path).is_ok_and(|log| log.contains(part));
         wait_until(&format!("{part:?} in {}", path.display()), SOON, said)
     }
@@ -177,6 +184,29 @@ impl Drop for Server {
         let _ = self.daemon.signal(Signal::TERM);
         let _ = self.daemon.wait_exit(FAREWELL);
     }
+}
+
+/// The processor time of all threads of a process so far.
+pub(crate) fn busy(id: u32) -> io::Result<Duration> {
+    let of_one = |thread: PathBuf| {
+        let text = fs::read_to_string(thread.join("schedstat"))?;
+        let nanoseconds = text.split(' ').next().and_then(|number| number.parse().ok());
+        nanoseconds.map(Duration::from_nanos).ok_or_else(|| io::Error::other("no schedstat"))
+    };
+    threads(id)?.map(|thread| of_one(thread?)).sum()
+}
+
+/// The directories of the threads of a process.
+fn threads(id: u32) -> io::Result<impl Iterator<Item = io::Result<PathBuf>>> {
+    Ok(fs::read_dir(format!("/proc/{id}/task"))?.map(|entry| Ok(entry?.path())))
+}
+
+/// A number in a file that has its name before it.
+fn field(path: &Path, name: &str) -> io::Result<u64> {
+    let text = fs::read_to_string(path)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.ok_or_else(|| io::Error::other(format!("no {name} in {}", path.display())))
 }
 
 /// The state directory among a daemon's files.

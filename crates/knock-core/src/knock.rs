@@ -1,7 +1,7 @@
 //! The knock: the one packet that counts.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::sequence::Step;
 
@@ -111,6 +111,19 @@ pub struct Knock {
     /// The TCP flags; none for UDP.
     pub flags: TcpFlags,
     /// What a retransmission or a duplicate of the same packet has in common with it, and the next knock of the same
-    /// source has not: both ports, and sequence number (TCP) or IP identification and checksum (UDP).
+    /// source has not: both ports, and sequence number (TCP) or IP identification and checksum (UDP). The source port is
+    /// in the highest 16 bits.
     pub fingerprint: u64,
+}
+
+impl Knock {
+    /// The address and port that it comes from.
+    pub const fn from(&self) -> SocketAddr {
+        SocketAddr::new(self.source, (self.fingerprint >> 48) as u16)
+    }
+
+    /// The address and port that it goes to.
+    pub const fn to(&self) -> SocketAddr {
+        SocketAddr::new(self.destination, self.step.port)
+    }
 }

@@ -19,7 +19,8 @@ const TOGETHER: Allowance = Allowance { at_once: 500, pace: Duration::from_milli
 const EACH: Allowance = Allowance { at_once: 100, pace: Duration::from_secs(1) };
 /// How many allowances there are for single sources: some of these share one.
 const SHARES: usize = 1024;
-/// How often it is told how much was left out.
+/// How soon it is told that something is left out, and how often then.
+const FIRST: Duration = Duration::from_secs(1);
 const TELL: Duration = Duration::from_secs(60);
 
 /// Decides what is told.
@@ -58,7 +59,7 @@ impl Quota {
         let admitted = spending.spend(right_knocks(&event.what) > 1, source, now);
         if is_line && !admitted {
             self.left_out = self.left_out.saturating_add(1);
-            self.tell_at.get_or_insert(now);
+            self.tell_at.get_or_insert(now + FIRST);
         }
         admitted
     }
@@ -73,13 +74,19 @@ impl Quota {
         self.tell_at
     }
 
-    /// How many lines were left out since this was told last; at most once in a while, and at the beginning.
+    /// How many lines were left out since this was told last; soon at first, and then once in a while.
     pub fn tell(&mut self, now: Timestamp) -> Option<u64> {
         self.tell_at.filter(|due| *due <= now)?;
-        let news = self.left_out - self.told;
-        self.told = self.left_out;
+        let news = self.rest();
         self.tell_at = (news > 0).then(|| now + TELL);
         self.tell_at.map(|_| news)
+    }
+
+    /// How many were left out since this was told last; they count as told.
+    pub fn rest(&mut self) -> u64 {
+        let news = self.left_out - self.told;
+        self.told = self.left_out;
+        news
     }
 }
 
@@ -198,14 +205,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_told_at_once_and_then_once_a_minute() {
+    fn what_was_left_out_is_told_soon_and_then_once_a_minute() {
         let mut quota = Quota::default();
         let flood = || std::iter::repeat_n(event(1, What::Stage(1)), 150);
         admitted(&mut quota, flood(), START);
-        assert_eq!((quota.next_deadline(), quota.tell(START)), (Some(START), Some(50)));
+        assert_eq!((quota.next_deadline(), quota.tell(START)), (Some(START + FIRST), None));
+        let first = START + FIRST;
+        assert_eq!(quota.tell(first), Some(50));
         admitted(&mut quota, flood(), START);
-        assert_eq!(quota.tell(START + Duration::from_secs(59)), None);
-        let minute = START + Duration::from_secs(60);
+        assert_eq!(quota.tell(first + Duration::from_secs(59)), None);
+        let minute = first + Duration::from_secs(60);
         assert_eq!((quota.next_deadline(), quota.tell(minute)), (Some(minute), Some(150)));
         assert_eq!(quota.tell(minute + TELL), None, "nothing new");
         assert_eq!(quota.next_deadline(), None);

@@ -30,7 +30,7 @@ use program::{Lookup, program};
 pub const MAX_WATCHED: usize = 64;
 
 /// The longest classic program that is preferred. Two of them, the old and the new, find room in what kernels before
-/// Linux 6.7 let a socket have (`net.core.optmem_max`, 20 KiB). It is not for watched sources, which change often.
+/// Linux 6.7 let a socket have (`net.core.optmem_max`, 20 KiB). It is not for watched sources: these change often.
 const SHORT: usize = 800;
 
 /// What may pass.
@@ -49,6 +49,9 @@ pub struct Wanted {
     /// From these sources each datagram and each TCP packet with SYN and without ACK passes, whatever its port and
     /// `flags`; the first [`MAX_WATCHED`] of them.
     pub watched: BTreeSet<IpAddr>,
+    /// For a second after each packet to one of `steps` its source is watched, too, without our help: so nothing that
+    /// comes behind it is missed until we have seen it. Only where the kernel lets us have the extended form.
+    pub follow: bool,
 }
 
 /// The filter of one socket.
@@ -68,13 +71,15 @@ impl Filter {
         if self.extended.as_ref().is_some_and(|filter| filter.is(&code) && filter.fill(wanted).is_ok()) {
             return Ok(());
         }
-        let short = wanted.watched.is_empty() && classic::exact(wanted).len() <= SHORT;
+        let short = !wanted.follow && wanted.watched.is_empty() && classic::exact(wanted).len() <= SHORT;
         let attach = || Extended::new(code, wanted)?.attach(socket);
-        self.extended = if short { None } else { attach().ok() };
-        if self.extended.is_some() {
+        if !short && let Ok(extended) = attach() {
+            self.extended = Some(extended);
             return Ok(());
         }
-        classic::attach(socket, wanted)
+        classic::attach(socket, wanted)?;
+        self.extended = None;
+        Ok(())
     }
 }
 

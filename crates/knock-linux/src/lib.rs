@@ -13,4 +13,5 @@ pub mod netlink;
 pub mod process;
 pub mod raw;
 mod socket;
+pub mod sockets;
 pub mod time_sync;

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -41,6 +40,8 @@ pub(crate) struct Heard {
     knock: Knock,
     /// It went to an address that is listened at.
     local: bool,
+    /// The index of the interface that it has come in on.
+    interface: u32,
 }
 
 impl fmt::Display for Heard {
@@ -59,20 +60,15 @@ pub(crate) struct Reading {
     watched: Watched,
     ipv4_only: bool,
     served: Served,
-    /// Whose attempts a packet to any other port would end.
-    sources: Sources,
+    /// What the kernel filter passes.
+    wanted: Wanted,
+    /// The state of the tracker whose sources it follows.
+    followed: u64,
+    follows: Pace,
     pace: Pace,
     /// When the kernel is asked next how many packets it had no room for.
     ask_at: Option<Timestamp>,
     lost: u64,
-}
-
-/// The sources of which the kernel filter passes every SYN and datagram.
-struct Sources {
-    passed: BTreeSet<IpAddr>,
-    /// The state of the tracker that they are of.
-    version: u64,
-    pace: Pace,
 }
 
 impl Reading {
@@ -82,13 +78,25 @@ impl Reading {
     /// Where no packet socket can be had.
     pub(crate) fn new(doors: &[ReadyDoor], watched: Watched, ipv4_only: bool) -> io::Result<Self> {
         let (tracked, ahead) = (tracked(doors), ahead(doors));
-        let capture = Capture::open(&wanted(&tracked, &ahead, &watched, ipv4_only))?;
+        let wanted = wanted(&tracked, &ahead, &watched, ipv4_only);
+        let capture = Capture::open(&wanted)?;
         let tracker = Tracker::new(tracked, MAX_ATTEMPTS);
         let served = Served::new(opened(doors));
         let pace = Pace::new(LOOK, LOOKS_AT_ONCE);
-        let follow = Pace::new(FOLLOW, FOLLOWS_AT_ONCE);
-        let sources = Sources { passed: BTreeSet::new(), version: 0, pace: follow };
-        Ok(Self { capture, tracker, ahead, watched, ipv4_only, served, sources, pace, ask_at: None, lost: 0 })
+        Ok(Self {
+            capture,
+            tracker,
+            ahead,
+            watched,
+            ipv4_only,
+            served,
+            wanted,
+            followed: 0,
+            follows: Pace::new(FOLLOW, FOLLOWS_AT_ONCE),
+            pace,
+            ask_at: None,
+            lost: 0,
+        })
     }
 
     /// Takes other doors and interfaces; attempts that would have come as far on them go on.
@@ -98,12 +106,14 @@ impl Reading {
     pub(crate) fn reconfigure(&mut self, doors: &[ReadyDoor], watched: Watched) -> io::Result<()> {
         let (tracked, ahead) = (tracked(doors), ahead(doors));
         let wanted = wanted(&tracked, &ahead, &watched, self.ipv4_only);
-        self.capture.set_filter(&Wanted { watched: self.sources.passed.clone(), ..wanted })?;
+        let wanted = Wanted { watched: self.wanted.watched.clone(), ..wanted };
+        self.capture.set_filter(&wanted)?;
+        self.wanted = wanted;
         let old = std::mem::replace(&mut self.tracker, Tracker::new(Vec::new(), 0));
         self.tracker = old.reconfigured(tracked, MAX_ATTEMPTS);
         (self.ahead, self.watched) = (ahead, watched);
         self.served.set_doors(opened(doors));
-        self.sources.version = u64::MAX;
+        self.followed = u64::MAX;
         Ok(())
     }
 
@@ -146,18 +156,14 @@ impl Reading {
 
     /// Listens anew, after the socket failed.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
-        self.capture = Capture::open(&self.wanted())?;
+        self.capture = Capture::open(&self.wanted)?;
         Ok(())
     }
 
     fn renew_filter(&mut self) -> io::Result<()> {
-        let wanted = self.wanted();
-        self.capture.set_filter(&wanted)
-    }
-
-    fn wanted(&self) -> Wanted {
         let wanted = wanted(self.tracker.doors(), &self.ahead, &self.watched, self.ipv4_only);
-        Wanted { watched: self.sources.passed.clone(), ..wanted }
+        self.wanted = Wanted { watched: std::mem::take(&mut self.wanted.watched), ..wanted };
+        self.capture.set_filter(&self.wanted)
     }
 
     /// How long the packet socket is left alone from now on; `None` where it is to be looked at.
@@ -186,16 +192,19 @@ impl Reading {
 
     /// Follows a knock to where it leads.
     pub(crate) fn follow(&mut self, heard: &Heard, now: Timestamp, reports: &mut Vec<Event>) {
-        let Heard { knock, local } = heard;
-        if *local && !self.tracker.names(knock.step) && self.served.contains(knock.step, now) {
-            return;
+        if self.tracker.names(heard.knock.step) || self.may_spoil(heard, now) {
+            self.tracker.handle_knock(&heard.knock, heard.local, now, reports);
         }
-        self.tracker.handle_knock(knock, *local, now, reports);
+    }
+
+    /// Whether a packet to a port of no door may end an attempt.
+    fn may_spoil(&mut self, Heard { knock, local, interface }: &Heard, now: Timestamp) -> bool {
+        self.tracker.is_knocking(knock.source) && !(*local && self.served.contains(knock, *interface, now))
     }
 
     pub(crate) fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
-        let stale = self.sources.version != self.tracker.watch_version();
-        let follow = stale.then(|| now + self.sources.pace.wait(now).unwrap_or_default());
+        let stale = self.followed != self.tracker.watch_version();
+        let follow = stale.then(|| now + self.follows.wait(now).unwrap_or_default());
         [self.tracker.next_deadline(), follow, self.ask_at].into_iter().flatten().min()
     }
 
@@ -209,27 +218,24 @@ impl Reading {
     /// Where the kernel does not take the filter; the old one stays.
     pub(crate) fn follow_sources(&mut self, now: Timestamp) -> io::Result<()> {
         let version = self.tracker.watch_version();
-        if version == self.sources.version || self.sources.pace.wait(now).is_some() {
+        if version == self.followed || self.follows.wait(now).is_some() {
             return Ok(());
         }
-        self.sources.version = version;
+        self.followed = version;
         let sources = self.tracker.watch(WATCHED_SOURCES).into_iter().collect();
-        if sources != self.sources.passed {
-            self.sources.passed = sources;
-            self.sources.pace.done(now);
-            self.renew_filter()?;
+        if sources != self.wanted.watched {
+            self.wanted.watched = sources;
+            self.follows.done(now);
+            self.capture.set_filter(&self.wanted)?;
         }
         Ok(())
     }
 
-    /// How many more packets the kernel had no room for, where it is time to ask.
-    pub(crate) fn newly_lost(&mut self, now: Timestamp) -> u64 {
-        if self.ask_at.take_if(|at| *at <= now).is_none() {
-            return 0;
+    /// Asks the kernel how many packets it had no room for, where it is time to.
+    pub(crate) fn count_lost(&mut self, now: Timestamp) {
+        if self.ask_at.take_if(|at| *at <= now).is_some() {
+            self.lost += u64::from(self.capture.lost().unwrap_or_default());
         }
-        let lost = self.capture.lost().unwrap_or_default().into();
-        self.lost += lost;
-        lost
     }
 
     /// How many packets the kernel had no room for so far, as far as is known.
@@ -266,7 +272,8 @@ fn hear(packet: &Packet<'_>, watched: &Watched, ipv4_only: bool) -> Option<Heard
     if forged || (ipv4_only && knock.source.is_ipv6()) {
         return None;
     }
-    Some(Heard { knock, local: packet.to_us && watched.is_local(knock.destination) })
+    let local = packet.to_us && watched.is_local(knock.destination);
+    Some(Heard { knock, local, interface: packet.interface })
 }
 
 fn tracked(doors: &[ReadyDoor]) -> Vec<TrackedDoor> {
@@ -275,11 +282,8 @@ fn tracked(doors: &[ReadyDoor]) -> Vec<TrackedDoor> {
 
 /// The ports that native doors open.
 fn opened(doors: &[ReadyDoor]) -> Vec<PortRange> {
-    doors
-        .iter()
-        .filter_map(|ready| ready.door.native.as_ref())
-        .flat_map(|native| native.ports.clone())
-        .collect()
+    let native = doors.iter().filter_map(|ready| ready.door.native.as_ref());
+    native.flat_map(|native| native.ports.iter().copied()).collect()
 }
 
 fn ahead(doors: &[ReadyDoor]) -> Vec<BTreeSet<Step>> {
@@ -299,6 +303,7 @@ fn wanted(doors: &[TrackedDoor], ahead: &[BTreeSet<Step>], watched: &Watched, ip
         ipv6: !ipv4_only,
         steps,
         flags: common_flags(doors),
+        follow: doors.iter().any(|door| door.strict),
         ..Wanted::default()
     }
 }

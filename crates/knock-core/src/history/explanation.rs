@@ -113,10 +113,13 @@ fn of_knock(what: What, of: usize, within: Duration, secrets: bool) -> String {
                 (false, true) => "it is in some door's sequence, but was not the next".into(),
                 (false, false) => format!("{hit} was hit, which is no door's, and the door is strict"),
             };
-            format!(
-                "a wrong port behind knock {stage} of {of} ended the attempt: {ports}; knocks that overtake each other \
-                 on their way do so too, then wait between them (knock -d 100)"
-            )
+            let advice = match named {
+                true => {
+                    "knocks that overtake each other on their way do so too, then wait between them (knock -d 100)"
+                }
+                false => "something else at the knocker's address has sent it, then knock without a pause",
+            };
+            format!("a wrong port behind knock {stage} of {of} ended the attempt: {ports}; {advice}")
         }
         What::CoolingDown => format!(
             "passed over: the door was opened for this address less than {within} before (seq_cooldown)"

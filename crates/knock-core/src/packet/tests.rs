@@ -66,6 +66,7 @@ fn a_syn_is_a_knock() {
     assert_eq!(knock.step.to_string(), "7142:tcp");
     assert_eq!(knock.flags, TcpFlags::SYN);
     assert_eq!(knock.fingerprint, 40000 << 48 | 7142 << 32 | 0x0102_0304);
+    assert_eq!([knock.from(), knock.to()].map(|end| end.to_string()), ["192.0.2.7:40000", "192.0.2.1:7142"]);
 }
 
 #[test]
@@ -75,6 +76,7 @@ fn a_datagram_is_a_knock_with_or_without_a_payload() {
         assert_eq!(knock.step.to_string(), "8319:udp");
         assert_eq!(knock.flags, TcpFlags::default());
         assert_eq!(knock.fingerprint, 40000 << 48 | 8319 << 32 | 99 << 16 | 0xabcd);
+        assert_eq!([knock.from(), knock.to()].map(|end| end.port()), [40000, 8319]);
     }
 }
 

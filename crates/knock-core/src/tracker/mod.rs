@@ -225,6 +225,15 @@ impl Tracker {
         !self.named.places(step).is_empty()
     }
 
+    /// Whether this source has an attempt under way that has not faded. The work does not depend on how many others have.
+    pub fn is_knocking(&self, source: IpAddr) -> bool {
+        let is_under_way =
+            |attempt: &Attempt| attempt.source == source && matches!(attempt.stage, Stage::Reached(_));
+        let first = self.pool.of_party(self.keys.of(source));
+        let party = std::iter::successors(first, |slot| self.pool.behind(*slot));
+        party.filter_map(|slot| self.pool.get(slot)).any(is_under_way)
+    }
+
     /// How many attempts and cool-downs there are, without those that have faded.
     pub fn attempts(&self) -> usize {
         self.pool.len()

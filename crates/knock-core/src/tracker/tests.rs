@@ -120,6 +120,32 @@ fn a_wrong_port_of_some_door_ends_the_attempt() {
 }
 
 #[test]
+fn tells_who_is_knocking() {
+    let mut scene = Scene::new(vec![
+        door("a", "1,2:udp"),
+        TrackedDoor { cooldown: Duration::from_secs(9), ..door("cooling", "3,4") },
+    ]);
+    let knocking =
+        |scene: &Scene| (7..10).filter(|from| scene.tracker.is_knocking(source(*from))).collect::<Vec<_>>();
+    assert!(knocking(&scene).is_empty());
+    for (from, step) in [(7, "1"), (8, "2"), (9, "3")] {
+        scene.knock(from, step);
+    }
+    assert_eq!(knocking(&scene), [7, 9]);
+    scene.knock(7, "2:udp");
+    scene.knock(9, "4");
+    assert!(knocking(&scene).is_empty(), "complete or cooling down");
+    scene.knock(9, "1");
+    assert_eq!(knocking(&scene), [9]);
+    scene.wait(5000);
+    assert!(knocking(&scene).is_empty(), "timed out");
+    let [v6, neighbour] = ["2001:db8::7", "2001:db8::8"].map(|address| address.parse().unwrap());
+    let packet = Knock { source: v6, ..scene.packet(7, "1") };
+    scene.take(&packet);
+    assert!(scene.tracker.is_knocking(v6) && !scene.tracker.is_knocking(neighbour), "of one network");
+}
+
+#[test]
 fn ports_of_no_door_neither_help_nor_hurt() {
     assert_eq!(Scene::new(vec![door("a", "1,2,3")]).knocks(7, "1 80 2 443:udp 3"), [0]);
 }

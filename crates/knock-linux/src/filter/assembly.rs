@@ -1,4 +1,4 @@
-//! Instructions and how a program is put together from them: those of the classic machine, and one of our own.
+//! Instructions and how a program is put together from them: those of the classic machine, and a few of our own.
 
 /// One instruction, as classic BPF has it: an operation, how far it jumps where a test holds and where not, a constant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub(super) const RETURN: u16 = 0x06;
 /// A test like the jumps above, which the classic machine does not have: whether A is in the table's set number `k`. It
 /// leaves A and X as they are.
 pub(super) const JUMP_LISTED: u16 = 0x100;
+/// Notes the moment for the key in A, which is lost.
+pub(super) const NOTE: u16 = 0x101;
+/// A test like the jumps above: whether a moment was noted lately for the key in A, which is lost.
+pub(super) const JUMP_NOTED: u16 = 0x102;
 
 // What the kernel knows of a packet beside its bytes: `SKF_AD_OFF` and offsets from it.
 const ANCILLARY: u32 = 0xffff_f000;

@@ -1,7 +1,7 @@
 //! The filter as an extended BPF program, which looks keys up in a table beside it.
 //!
-//! The program is translated instruction by instruction, as the kernel does with a classic one; only that it has one
-//! more, [`JUMP_LISTED`]. It depends neither on ports nor on sources: where these change, the table is written anew, a
+//! The program is translated instruction by instruction, as the kernel does with a classic one; only that it has three
+//! more. It depends neither on ports nor on sources: where these change, the table is written anew, a
 //! byte at a time, so that whoever reads it meanwhile finds each key as it was or as it will be.
 
 use std::io;
@@ -18,10 +18,19 @@ const KEY_BITS: u32 = 17;
 const SET_SIZE: u32 = 1 << (KEY_BITS - 3);
 const FOLD_SHIFT: u32 = 32 - KEY_BITS;
 
-/// A filter in force, with its table.
+/// How many bytes the moments take that the program notes: a word for each folded key.
+const NOTES_SIZE: u32 = 4 << KEY_BITS;
+/// The program counts time in units of 2^20 nanoseconds.
+const UNIT_SHIFT: u32 = 20;
+/// For how long what was noted counts: a second.
+const LATELY: u32 = 1_000_000_000 >> UNIT_SHIFT;
+
+/// A filter in force, with its tables.
 pub(super) struct Extended {
     code: Vec<Instruction>,
     table: Table,
+    /// What the program notes.
+    notes: Option<Table>,
 }
 
 impl Extended {
@@ -30,7 +39,8 @@ impl Extended {
     /// # Errors
     /// Where the kernel does not let us.
     pub(super) fn new(code: Vec<Instruction>, wanted: &Wanted) -> io::Result<Self> {
-        let filter = Self { code, table: Table::new(SET_SIZE * Set::ALL.len() as u32)? };
+        let notes = wanted.follow.then(|| Table::new(NOTES_SIZE)).transpose()?;
+        let filter = Self { code, table: Table::new(SET_SIZE * Set::ALL.len() as u32)?, notes };
         filter.fill(wanted)?;
         Ok(filter)
     }
@@ -58,8 +68,21 @@ impl Extended {
     }
 
     pub(super) fn load(&self) -> io::Result<Program> {
-        let operations = translate(&self.code, &self.table).ok_or(io::ErrorKind::Unsupported)?;
+        let operations = self.translate().ok_or(io::ErrorKind::Unsupported)?;
         Program::load(&operations)
+    }
+
+    /// None where an instruction is not known here, or a jump is too long.
+    fn translate(&self) -> Option<Vec<Operation>> {
+        let mut translation = Translation::default();
+        translation.emit(MOVE_POINTER, (PACKET, ARGUMENT), 0, 0);
+        translation.emit(MOVE, (A, 0), 0, 0);
+        translation.emit(MOVE, (X, 0), 0, 0);
+        for instruction in &self.code {
+            translation.places.push(translation.operations.len());
+            translation.instruction(*instruction, &self.table, self.notes.as_ref())?;
+        }
+        translation.finish()
     }
 }
 
@@ -87,7 +110,8 @@ pub(super) fn is_listed(bytes: &[u8], set: u32, key: u32) -> bool {
     bytes[bit as usize / 8] & 1 << (bit % 8) != 0
 }
 
-// Registers: A is where loads from a packet put what they find, and X, the packet and the stack keep what they have.
+// Registers: A is where loads from a packet and calls put what they find, and X, what is kept, the packet and the stack
+// stay as they are then.
 const A: u8 = 0;
 const ARGUMENT: u8 = 1;
 const INDEX: u8 = 2;
@@ -95,6 +119,7 @@ const BIT: u8 = 3;
 const BYTE: u8 = 4;
 const PACKET: u8 = 6;
 const X: u8 = 7;
+const KEPT: u8 = 8;
 const STACK: u8 = 10;
 
 // Operations, as `linux/bpf.h` and `linux/bpf_common.h` compose them.
@@ -113,6 +138,13 @@ const LOAD_BYTE_FROM: u8 = 0x71;
 const STORE_WORD_TO: u8 = 0x63;
 const GO: u8 = 0x05;
 const GO_IF_NOT_EQUAL: u8 = 0x56;
+const GO_IF_LESS: u8 = 0xa6;
+const SUBTRACT_REGISTER: u8 = 0x1c;
+const SHIFT_LEFT_CONSTANT: u8 = 0x64;
+const SHIFT_RIGHT_LONG: u8 = 0x77;
+const CALL: u8 = 0x85;
+/// `bpf_ktime_get_ns` of `bpf-helpers(7)`.
+const TIME: u32 = 5;
 const END: u8 = 0x95;
 
 // Where the program finds what the kernel knows of a packet: `struct __sk_buff` of `linux/bpf.h`.
@@ -130,25 +162,12 @@ struct Translation {
     jumps: Vec<(usize, usize)>,
 }
 
-/// None where an instruction is not known here, or a jump is too long.
-fn translate(code: &[Instruction], table: &Table) -> Option<Vec<Operation>> {
-    let mut translation = Translation::default();
-    translation.emit(MOVE_POINTER, (PACKET, ARGUMENT), 0, 0);
-    translation.emit(MOVE, (A, 0), 0, 0);
-    translation.emit(MOVE, (X, 0), 0, 0);
-    for instruction in code {
-        translation.places.push(translation.operations.len());
-        translation.instruction(*instruction, table)?;
-    }
-    translation.finish()
-}
-
 impl Translation {
     fn emit(&mut self, code: u8, (to, from): (u8, u8), offset: i16, constant: u32) {
         self.operations.push(Operation::new(code, to, from, offset, constant.cast_signed()));
     }
 
-    fn instruction(&mut self, instruction: Instruction, table: &Table) -> Option<()> {
+    fn instruction(&mut self, instruction: Instruction, table: &Table, notes: Option<&Table>) -> Option<()> {
         let Instruction { code, k, .. } = instruction;
         // Most have the number that they have in the classic machine.
         let same = code as u8;
@@ -172,6 +191,16 @@ impl Translation {
             JUMP_LISTED => {
                 self.look_up(k, table);
                 self.test(GO_IF_NOT_EQUAL, BYTE, 0, instruction);
+            }
+            NOTE => {
+                self.look_up_moment(notes?);
+                self.emit(STORE_WORD_TO, (BYTE, A), 0, 0);
+            }
+            JUMP_NOTED => {
+                self.look_up_moment(notes?);
+                self.emit(LOAD_WORD_FROM, (BYTE, BYTE), 0, 0);
+                self.emit(SUBTRACT_REGISTER, (A, BYTE), 0, 0);
+                self.test(GO_IF_LESS, A, LATELY, instruction);
             }
             RETURN => {
                 self.emit(MOVE, (A, 0), 0, k);
@@ -210,6 +239,19 @@ impl Translation {
         self.emit(LOAD_BYTE_FROM, (BYTE, BYTE), 0, 0);
         self.emit(SHIFT_RIGHT_BY, (BYTE, BIT), 0, 0);
         self.emit(AND_CONSTANT, (BYTE, 0), 0, 1);
+    }
+
+    /// Finds the word of the key in A; BYTE is its address, and A the time.
+    fn look_up_moment(&mut self, notes: &Table) {
+        self.emit(MOVE_REGISTER, (KEPT, A), 0, 0);
+        self.emit(SHIFT_RIGHT, (KEPT, 0), 0, FOLD_SHIFT);
+        self.emit(XOR_REGISTER, (KEPT, A), 0, 0);
+        self.emit(AND_CONSTANT, (KEPT, 0), 0, (1 << KEY_BITS) - 1);
+        self.emit(SHIFT_LEFT_CONSTANT, (KEPT, 0), 0, 2);
+        self.emit(CALL, (0, 0), 0, TIME);
+        self.emit(SHIFT_RIGHT_LONG, (A, 0), 0, UNIT_SHIFT);
+        self.operations.extend(notes.address(LOAD_TABLE, BYTE, 0));
+        self.emit(ADD_TO_POINTER, (BYTE, KEPT), 0, 0);
     }
 
     fn test(&mut self, code: u8, register: u8, constant: u32, instruction: Instruction) {

@@ -252,7 +252,20 @@ fn transport(program: &mut Assembler, labels: &Labels, wanted: &Wanted, lookup: 
     program.emit(ADD, UDP);
     program.place(port);
     let otherwise = labels.unlisted.map_or(labels.drop, |unlisted| unlisted.port);
-    pass_listed(program, Set::Ports, otherwise, wanted, lookup);
+    match lookup {
+        Lookup::Search { most } => search(program, Set::Ports.keys(wanted), most, otherwise),
+        Lookup::Table => {
+            program.jump_unless(JUMP_LISTED, Set::Ports as u32, otherwise);
+            if wanted.follow {
+                with_source(program, |program, _| {
+                    program.emit(NOTE, 0);
+                    program.ret(PASS);
+                });
+            } else {
+                program.ret(PASS);
+            }
+        }
+    }
 }
 
 fn tcp_flags(program: &mut Assembler, otherwise: Label, rule: FlagRule) {
@@ -269,9 +282,10 @@ fn tcp_flags(program: &mut Assembler, otherwise: Label, rule: FlagRule) {
     }
 }
 
-/// A packet that begins something, and comes from a watched source, passes to whatever port.
+/// A packet that begins something, and comes from a watched source or one that was at a door's port just before, passes
+/// to whatever port.
 fn sources(program: &mut Assembler, labels: &Labels, unlisted: Unlisted, wanted: &Wanted, lookup: Lookup) {
-    let (source, v6) = (program.label(), program.label());
+    let source = program.label();
     program.place(unlisted.port);
     program.jump_if(JUMP_GREATER_EQUAL, UDP, source);
     program.place(unlisted.tcp);
@@ -280,15 +294,30 @@ fn sources(program: &mut Assembler, labels: &Labels, unlisted: Unlisted, wanted:
     program.jump_unless(JUMP_EQUAL, TcpFlags::SYN.bits().into(), labels.drop);
 
     program.place(source);
+    with_source(program, |program, set| match lookup {
+        Lookup::Search { most } => search(program, set.keys(wanted), most, labels.drop),
+        Lookup::Table => {
+            program.jump_if(JUMP_LISTED, set as u32, labels.pass);
+            if wanted.follow {
+                program.jump_if(JUMP_NOTED, 0, labels.pass);
+            }
+            program.jump(labels.drop);
+        }
+    });
+}
+
+/// Goes on in two ways, each with the source's key in A, to which set of them it may belong, and an end of its own.
+fn with_source(program: &mut Assembler, mut go_on: impl FnMut(&mut Assembler, Set)) {
+    let v6 = program.label();
     program.emit(LOAD_X_MEMORY, NETWORK_HEADER);
     program.emit(LOAD_BYTE_AT_X, 0);
     program.emit(AND, 0xf0);
     program.jump_if(JUMP_EQUAL, 0x60, v6);
     program.emit(LOAD_WORD_AT_X, 12);
-    pass_listed(program, Set::Sources4, labels.drop, wanted, lookup);
+    go_on(program, Set::Sources4);
     program.place(v6);
     fold_ipv6_source(program);
-    pass_listed(program, Set::Sources6, labels.drop, wanted, lookup);
+    go_on(program, Set::Sources6);
 }
 
 /// The exclusive or of the address's words to A.
@@ -301,16 +330,5 @@ fn fold_ipv6_source(program: &mut Assembler) {
     for memory in WORDS {
         program.emit(LOAD_X_MEMORY, memory);
         program.emit(XOR_X, 0);
-    }
-}
-
-/// Passes where the key in A is in the set, and goes on elsewhere where it is not.
-fn pass_listed(program: &mut Assembler, set: Set, otherwise: Label, wanted: &Wanted, lookup: Lookup) {
-    match lookup {
-        Lookup::Search { most } => search(program, set.keys(wanted), most, otherwise),
-        Lookup::Table => {
-            program.jump_unless(JUMP_LISTED, set as u32, otherwise);
-            program.ret(PASS);
-        }
     }
 }

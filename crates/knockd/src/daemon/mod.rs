@@ -87,6 +87,8 @@ struct Daemon<'a> {
     quota: Quota,
     /// Until then nothing more is said of packets that were lost.
     quiet_until: Timestamp,
+    /// Of how many it was said.
+    lost_told: u64,
     /// Room for what is heard and what comes of it, kept for the next time.
     heard: Vec<Heard>,
     reports: Vec<Event>,
@@ -141,6 +143,7 @@ impl<'a> Daemon<'a> {
             unconfirmed: None,
             quota: Quota::default(),
             quiet_until: Timestamp::ZERO,
+            lost_told: 0,
             heard: Vec::new(),
             reports: Vec::new(),
             ending: None,
@@ -244,6 +247,7 @@ impl<'a> Daemon<'a> {
         let deadlines = [
             self.reading.next_deadline(now),
             self.quota.next_deadline(),
+            (self.reading.lost() > self.lost_told).then_some(self.quiet_until),
             self.acting.next_deadline(),
             self.links_due,
             self.control.as_ref().and_then(ControlSocket::next_deadline),
@@ -394,6 +398,7 @@ impl<'a> Daemon<'a> {
     fn finish(&mut self) {
         self.acting.runner.collect(&mut self.audit.log);
         self.acting.tell_owed(&mut self.audit);
+        self.tell_rest_of_overload(clock::now());
         self.acting.sync(&mut self.audit);
         self.audit.log.print("closing...");
         self.audit.log.record("shutting down");

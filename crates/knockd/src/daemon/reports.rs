@@ -32,15 +32,29 @@ impl Daemon<'_> {
                 "warning: so much is knocked that not all of it is logged: {count} lines were left out"
             ));
         }
-        let lost = self.reading.newly_lost(now);
-        if lost > 0 && self.quiet_until <= now {
-            self.quiet_until = now + QUIET;
-            let all = self.reading.lost();
+        self.reading.count_lost(now);
+        if self.quiet_until <= now {
+            self.tell_of_lost_packets(now);
+        }
+    }
+
+    fn tell_of_lost_packets(&mut self, now: Timestamp) {
+        let lost = self.reading.lost() - self.lost_told;
+        if lost > 0 {
+            (self.quiet_until, self.lost_told) = (now + QUIET, self.reading.lost());
             self.audit.complain(&format!(
-                "warning: packets came in faster than they could be looked at: {lost} were lost, {all} since the start; \
-                 knocks may have been among them"
+                "warning: packets came in faster than they could be looked at: {lost} were lost, knocks maybe among them"
             ));
         }
+    }
+
+    /// Says at the end what would have been said later.
+    pub(super) fn tell_rest_of_overload(&mut self, now: Timestamp) {
+        let left_out = self.quota.rest();
+        if left_out > 0 {
+            self.audit.log.record(&format!("{left_out} more lines were left out"));
+        }
+        self.tell_of_lost_packets(now);
     }
 
     fn tell(&mut self, report: &Event, now: Timestamp) {

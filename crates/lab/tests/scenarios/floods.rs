@@ -2,22 +2,24 @@
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use lab::{Daemon, Flood, Frame, Packet, Sender, Signal, Sources, TcpFlags, Traffic, wait_until};
+use lab::{Daemon, Flood, Frame, Packet, PortState, Sender, Signal, Sources, TcpFlags, Traffic, wait_until};
 use serde_json::Value;
 
-use crate::support::{DROPPING, OPEN, SOON, Scene, count};
+use crate::support::{DROPPING, OPEN, SOON, SSH, Scene, count};
 
 /// How often somebody knocks honestly in a flood.
 const HONEST: usize = 3;
 /// Packets a second: enough to fill everything in a second or two, and something is left of the machine for the test.
 const PACE: u32 = 10_000;
+/// How long after a knock it is knocked again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// More attempts than are followed as they are.
 const MORE_THAN_ARE_FOLLOWED: u64 = 20_000;
 /// A flood takes a processor.
@@ -56,10 +58,35 @@ fn flooded(
 
 fn knock_honestly(scene: &Scene) -> io::Result<()> {
     for _ in 0..HONEST {
-        scene.knock(KNOCKS)?;
-        scene.assert_opens(scene.ssh4())?;
+        knock_until_open(scene, scene.server().ip4(), || scene.knock(KNOCKS))?;
         scene.expel()?;
     }
+    Ok(())
+}
+
+/// Lets more attempts begin than are followed between the first knock and the others.
+fn knock_slowly(scene: &Scene, daemon: &Daemon) -> io::Result<()> {
+    scene.knock("7142")?;
+    let before = overload(daemon, "attempts_faded")?;
+    wait_until("all attempts of before have faded", SOON, || {
+        overload(daemon, "attempts_faded").is_ok_and(|faded| faded > before + MORE_THAN_ARE_FOLLOWED)
+    })?;
+    scene.knock("8319:udp,9623,5301")
+}
+
+/// Knocks, and knocks again: on a machine that is too slow for the flood the kernel drops knocks like anything else. How
+/// many get in at the first try the benches tell.
+fn knock_until_open(scene: &Scene, at: IpAddr, knock: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let (target, deadline) = (SocketAddr::new(at, SSH), Instant::now() + SOON);
+    loop {
+        knock()?;
+        match scene.guest().wait_until_open(target, AGAIN) {
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => {}
+            Ok(()) => break,
+        }
+    }
+    assert_ne!(scene.stranger().probe(target), PortState::Open, "{target} is open for everybody");
     Ok(())
 }
 
@@ -93,16 +120,11 @@ fn first_knocks_keep_nobody_out() -> io::Result<()> {
     let daemon = scene.knockd(&config())?;
     flooded(&scene, Sources::Random, &[(Packet::Syn, 7142)], || {
         knock_honestly(&scene)?;
-        scene.knock("7142")?;
-        let before = overload(&daemon, "attempts_faded")?;
-        wait_until("all attempts of before have faded", SOON, || {
-            overload(&daemon, "attempts_faded").is_ok_and(|faded| faded > before + MORE_THAN_ARE_FOLLOWED)
-        })?;
-        scene.knock("8319:udp,9623,5301")?;
-        scene.assert_opens(scene.ssh4())
+        knock_until_open(&scene, scene.server().ip4(), || knock_slowly(&scene, &daemon))
     })?;
     assert!(overload(&daemon, "attempts_revived")? > 0);
-    assert_eq!(count(&daemon, "OPEN SESAME"), HONEST + 1, "nobody else got in");
+    let openings = count(&daemon, "OPEN SESAME");
+    assert_eq!(openings, count(&daemon, "10.9.1.1: SSH: OPEN SESAME"), "nobody else got in");
     Ok(())
 }
 
@@ -114,6 +136,20 @@ fn who_knows_two_ports_keeps_nobody_out() -> io::Result<()> {
     // An odd number: each source, one after the other, comes to each port in turn.
     flooded(&scene, Sources::Among(5_001), &ports, || knock_honestly(&scene))?;
     assert!(count(&daemon, "SSH: Stage 2") > HONEST, "the flood was not heard: {}", daemon.text());
+    Ok(())
+}
+
+/// A scanner that begins again and again, and makes the daemon look at every port of theirs.
+#[test]
+fn one_scanner_at_a_strict_door_holds_nobody_up() -> io::Result<()> {
+    let scene = Scene::new(DROPPING)?;
+    let daemon = scene.knockd(&config().replacen("[options]\n", "[options]\nstrict = yes\n", 1))?;
+    let others =
+        (20_001..20_051).map(|port| (if port % 2 == 0 { Packet::Syn } else { Packet::Datagram }, port));
+    let ports: Vec<_> = [(Packet::Syn, 7142)].into_iter().chain(others).collect();
+    let scanner = Sources::One(Ipv4Addr::new(198, 51, 100, 7));
+    flooded(&scene, scanner, &ports, || knock_honestly(&scene))?;
+    assert!(count(&daemon, "198.51.100.7: SSH: Stage 1") > 0, "the flood was not heard: {}", daemon.text());
     Ok(())
 }
 
@@ -132,7 +168,7 @@ fn the_log_and_the_memory_stay_small_and_it_is_told() -> io::Result<()> {
     assert_eq!(count(&daemon, "not all of it is logged"), 1);
     assert!(overload(&daemon, "attempts_faded")? > 10_000);
     let while_flooded = resident(&daemon)?;
-    assert!(while_flooded - before < 19 << 10, "from {before} to {while_flooded} KiB");
+    assert!(while_flooded.saturating_sub(before) < 19 << 10, "from {before} to {while_flooded} KiB");
     Ok(())
 }
 
@@ -149,8 +185,8 @@ fn a_whole_ipv6_network_is_one_source() -> io::Result<()> {
             Frame::tcp(SocketAddr::new(source, 40_000), scene.server().at6(7142)).flags(TcpFlags::SYN);
         sender.send_bytes(&frame.bytes(own, peer))?;
     }
-    scene.guest().knock(scene.server().ip6(), KNOCKS)?;
-    scene.assert_opens(scene.ssh6())?;
+    let at = scene.server().ip6();
+    knock_until_open(&scene, at, || scene.guest().knock(at, KNOCKS))?;
     assert!(overload(&daemon, "attempts_over_budget")? > 19_000);
     let attempts = status(&daemon)?["attempts"].as_u64().unwrap_or(u64::MAX);
     assert!(attempts < 100, "{attempts} attempts");
@@ -175,6 +211,5 @@ fn lost_packets_are_told() -> io::Result<()> {
     daemon.wait_for_line("packets came in faster than they could be looked at", SOON)?;
     let lost = overload(&daemon, "packets_lost")?;
     assert!((1..sent).contains(&lost), "{lost} of {sent}");
-    scene.knock(KNOCKS)?;
-    scene.assert_opens(scene.ssh4())
+    knock_until_open(&scene, scene.server().ip4(), || scene.knock(KNOCKS))
 }

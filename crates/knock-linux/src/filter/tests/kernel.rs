@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::net::Ipv6Addr;
 use std::os::fd::AsFd;
 use std::panic::resume_unwind;
 use std::process::Command;
@@ -133,6 +134,58 @@ fn the_socket_receives_what_the_program_passes() {
             Ok(())
         });
         verdict.unwrap();
+    });
+}
+
+fn syn_4(host: u8, port: u16) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let builder = PacketBuilder::ipv4([192, 0, 2, host], [192, 0, 2, 1], 64);
+    builder.tcp(40000, port, 1, 1024).syn().write(&mut bytes, b"").unwrap();
+    [&[0; 12], &[0x08, 0][..], &bytes].concat()
+}
+
+fn datagram_6(host: u8, port: u16) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let source = Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(host)).octets();
+    PacketBuilder::ipv6(source, [2; 16], 64).udp(40000, port).write(&mut bytes, b"").unwrap();
+    [&[0; 12], &[0x86, 0xdd][..], &bytes].concat()
+}
+
+/// What comes behind a knock passes at once, and for a while, whatever we do meanwhile; what others send does not.
+#[test]
+fn the_kernel_follows_by_itself_who_was_at_a_door() {
+    const ACK: u8 = 0x10;
+    const FLAGS: usize = 14 + 20 + 13;
+    let follow = Wanted { follow: true, ..wanted(&["7142", "7142:udp"]) };
+    in_namespace(|| {
+        if extended(&follow).is_none() {
+            return;
+        }
+        let sender = PacketSocket::open("lo").unwrap();
+        for make in [syn_4, datagram_6] {
+            let mut capture = Capture::open(&follow).unwrap();
+            let (knock, stray) = (make(7, 7142), make(7, 9));
+            for frame in [&stray, &knock, &make(8, 9), &stray, &knock] {
+                sender.send(frame).unwrap();
+            }
+            let expected = [&knock, &stray, &knock].map(|frame| frame[14..].to_vec());
+            assert_eq!(receive(&mut capture, 3), expected);
+            let end = Instant::now() + SOON;
+            while {
+                sender.send(&stray).unwrap();
+                !receive(&mut capture, 0).is_empty()
+            } {
+                assert!(Instant::now() < end, "followed for ever");
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+        let mut capture = Capture::open(&follow).unwrap();
+        let mut established = syn_4(7, 9);
+        established[FLAGS] = ACK;
+        for frame in [&syn_4(7, 7142), &established] {
+            sender.send(frame).unwrap();
+        }
+        assert_eq!(receive(&mut capture, 1).len(), 1);
     });
 }
 

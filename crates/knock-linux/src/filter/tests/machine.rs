@@ -74,6 +74,9 @@ fn execute(code: &[Instruction], table: &[u8], packet: &Packet<'_>) -> Option<u3
             JUMP_GREATER_EQUAL => jump(a >= k),
             JUMP_SET => jump(a & k != 0),
             JUMP_LISTED => jump(is_listed(table, k, a)),
+            // Nothing was noted before this packet.
+            NOTE => {}
+            JUMP_NOTED => jump(false),
             RETURN => return Some(k),
             _ => panic!("unknown instruction {code:#x}"),
         }
