@@ -20,8 +20,8 @@ The project's tasks:
                              ARGS go to `cargo test --workspace`
   cargo xtask fuzz [SECONDS] runs each fuzz target for SECONDS (10), from the seeds in fuzz/corpus
   cargo xtask bench [NAME] [--quick]
-                             measures the daemon beside Debian's: opening, grants, restart, idle, or all of them, in
-                             half an hour or so, of opening, grants, restart, idle, floods, scans; --quick only sees whether the benches run
+                             measures the daemon beside Debian's: opening, grants, restart, idle, floods, scans, or
+                             all of them, in half an hour or so; --quick only sees whether the benches run
 
 None touches this machine's network or firewall. Without root they run in a user namespace.
 ";
