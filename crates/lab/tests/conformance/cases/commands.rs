@@ -14,7 +14,8 @@ pub(crate) fn cases() -> Vec<Case> {
         command(
             "commands: run by a shell",
             "for i in 1 2; do echo $i; done >>{dir}/ran; test -e {dir} && echo yes >>{dir}/ran",
-        ),
+        )
+        .ran("yes"),
         command(
             "commands: in a session of their own",
             "test $(ps -o sid= -p $$) = $(ps -o sid= -p 1) || echo other >>{dir}/ran",
