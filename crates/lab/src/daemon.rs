@@ -254,6 +254,20 @@ impl Daemon {
         })
     }
 
+    /// Tells it to read its configuration again, and waits until the new one is in force: when it begins to read it once
+    /// more, it has done with the first time.
+    ///
+    /// # Errors
+    /// `TimedOut` where it does not say `within` this time that it reads.
+    pub fn reload(&self, within: Duration) -> io::Result<()> {
+        for _ in 0..2 {
+            let mark = self.mark();
+            self.signal(Signal::HUP)?;
+            self.wait_for_line_after(mark, "re-reading config file", within)?;
+        }
+        Ok(())
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

@@ -228,15 +228,9 @@ pub(crate) fn ask(daemon: &Daemon, request: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-/// Tells the daemon to read its configuration again, and waits until the new one is in force: when it begins to read it
-/// once more, it has done with the first time.
+/// Tells the daemon to read its configuration again, and waits until the new one is in force.
 pub(crate) fn reload(daemon: &Daemon) -> io::Result<()> {
-    for _ in 0..2 {
-        let mark = daemon.mark();
-        daemon.signal(Signal::HUP)?;
-        daemon.wait_for_line_after(mark, "re-reading config file", SOON)?;
-    }
-    Ok(())
+    daemon.reload(SOON)
 }
 
 /// Ends the daemon as a service manager does. Its exit status is the signal's number, as with knockd.

@@ -7,15 +7,9 @@ use lab::{Daemon, Session, Signal};
 
 use crate::support::{DROPPING, OPEN, SOON, STOP, Scene, count, side_by_side};
 
-/// Tells the daemon to read its configuration again, and waits until the new one is in force: when it begins to read it
-/// once more, it has done with the first time.
+/// Tells the daemon to read its configuration again, and waits until the new one is in force.
 pub(crate) fn reload(daemon: &Daemon) -> io::Result<()> {
-    for _ in 0..2 {
-        let mark = daemon.mark();
-        daemon.signal(Signal::HUP)?;
-        daemon.wait_for_line_after(mark, "re-reading config file", SOON)?;
-    }
-    Ok(())
+    daemon.reload(SOON)
 }
 
 fn ssh_door(sequence: &str) -> String {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use lab::{Daemon, Frame, Sender, Service, Session, Signal, TcpFlags};
+use lab::{Daemon, Frame, Sender, Service, Session, TcpFlags};
 
 use crate::support::{DROPPING, OPEN, REFUSING, SOON, Scene, count};
 
@@ -136,12 +136,7 @@ fn an_attempt_across_a_reload_is_ended_all_the_same() -> io::Result<()> {
     let daemon = scene.knockd(&door("strict = yes"))?;
     scene.knock("7000,8000")?;
     daemon.wait_for_line("SSH: Stage 2", SOON)?;
-    for _ in 0..2 {
-        // When it begins to read it once more, it has done with the first time.
-        let mark = daemon.mark();
-        daemon.signal(Signal::HUP)?;
-        daemon.wait_for_line_after(mark, "re-reading config file", SOON)?;
-    }
+    daemon.reload(SOON)?;
     scene.knock(&WRONG.to_string())?;
     scene.knock("9000")?;
     settle(&scene, &daemon)?;
