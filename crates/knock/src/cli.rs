@@ -8,57 +8,82 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser};
 use knock_core::knock::Protocol;
 use knock_core::sequence::{Fault, Step};
 
 use crate::error::Error;
+use crate::hosts::Host;
+use crate::request::{Ports, Request};
 use crate::resolve::{Family, Wanted};
+use crate::settings::{self, Settings};
 
 /// What the user wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Invocation {
     /// A text: the help or the version.
     Print(String),
-    /// A knock.
+    /// The names in the file of hosts: this one, or the user's own.
+    List(Option<PathBuf>),
+    /// A knock of which everything was said.
     Knock(Request),
+    /// A knock at a host of the file.
+    Named(Named),
 }
 
-/// A knock, ready to be resolved and sent.
+/// A knock whose ports stand in the file of hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
-    /// A name or an address.
-    pub(crate) host: String,
-    /// What to knock.
-    pub(crate) ports: Ports,
-    /// Which of the host's addresses to knock at.
-    pub(crate) wanted: Wanted,
-    /// The address to send from.
-    pub(crate) source: Option<IpAddr>,
-    /// The pause behind each knock.
-    pub(crate) gap: Duration,
-    /// Whether to tell what is done.
-    pub(crate) verbose: bool,
+pub(crate) struct Named {
+    /// The host's name; its address will do where its port is wanted.
+    pub(crate) name: String,
+    /// The port to connect to.
+    pub(crate) relay: Option<u16>,
+    /// The file, where it is not the user's own.
+    pub(crate) config: Option<PathBuf>,
+    udp: bool,
+    settings: Settings,
+    verbose: bool,
 }
 
-/// Where the ports come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ports {
-    /// From the command line; at least one.
-    Given(Vec<Step>),
-    /// From the next unused line of a file.
-    OneTime(PathBuf),
+impl Named {
+    /// The knock at `host`: what the command line says goes before what the file says.
+    ///
+    /// # Errors
+    /// Where the two exclude each other.
+    pub(crate) fn at(&self, host: &Host) -> Result<Request, Error> {
+        let settings = self.settings.or(&host.settings);
+        if self.relay.is_none() {
+            refuse_idle_waiting(&self.settings, &settings)?;
+        }
+        let ports = match &host.ports {
+            Ports::Given(steps) if self.udp => Ports::Given(steps.iter().copied().map(by_udp).collect()),
+            Ports::OneTime(_) if self.udp => {
+                return Err(Error::Usage("-u cannot be used with a host that has a one-time file".into()));
+            }
+            ports => ports.clone(),
+        };
+        Request::new(host.host.clone(), ports, &settings, self.relay, self.verbose)
+    }
 }
 
-const USAGE: &str = "knock [OPTIONS] HOST PORT[:PROTO]...\n       knock [OPTIONS] --one-time FILE HOST";
+/// How a wrong command line is to be mended.
+pub(crate) const USAGE: &str = "\
+knock [OPTIONS] HOST PORT[:PROTO]...
+       knock [OPTIONS] --one-time FILE HOST
+       knock [OPTIONS] NAME
+       knock [OPTIONS] --proxy HOST PORT
+       knock --list";
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 sent, 1 wrong usage or one-time file, 2 host not resolved, 3 a knock could not be sent.
+NAME is a host of the file ~/.config/knock/config.toml.
 
-Example: knock myserver.example.com 7142 8319:udp 9623:tcp";
+Exit codes: 0 sent, and open where that was asked for; 1 wrong usage, hosts or one-time file; 2 host not resolved;
+3 a knock could not be sent; 4 the port did not open; 5 the connection broke.
 
-/// Knocks the ports of HOST in order: one SYN or one UDP datagram each, no answer waited for.
+Example: knock --verify 22 myserver.example.com 7142 8319:udp 9623:tcp";
+
+/// Knocks the ports of HOST in order: one SYN or one UDP datagram each.
 #[derive(Debug, Parser)]
 #[command(name = "knock", version = concat!(env!("CARGO_PKG_VERSION"), " (toctoc)"), after_help = AFTER_HELP)]
 #[command(args_override_self = true, infer_long_args = true)]
@@ -69,16 +94,9 @@ struct Arguments {
     udp: bool,
 
     /// Wait MS milliseconds after each knock; 100 help them arrive in order
-    #[arg(
-        short,
-        long,
-        visible_alias = "gap",
-        value_name = "MS",
-        default_value = "0",
-        hide_default_value = true
-    )]
-    #[arg(allow_hyphen_values = true, value_parser = milliseconds)]
-    delay: Duration,
+    #[arg(short, long, visible_alias = "gap", value_name = "MS")]
+    #[arg(allow_hyphen_values = true, value_parser = settings::milliseconds)]
+    delay: Option<Duration>,
 
     /// Knock at an IPv4 address only
     #[arg(short = '4', long, overrides_with = "ipv6")]
@@ -93,24 +111,53 @@ struct Arguments {
     both: bool,
 
     /// Send from this address of this machine
-    #[arg(short, long, value_name = "ADDR", value_parser = address)]
+    #[arg(short, long, value_name = "ADDR", value_parser = settings::address)]
     source: Option<IpAddr>,
 
     /// Knock the next unused line of FILE, then mark it as used
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ports", "udp"])]
     one_time: Option<PathBuf>,
 
+    /// Then connect to this TCP port until it is open, and tell how long it took or why it is not
+    #[arg(long, value_name = "PORT", value_parser = settings::tcp_port)]
+    verify: Option<u16>,
+
+    /// Knock again while the port is not open, up to N times, after 1 s, 2 s, 4 s, ...
+    #[arg(long, value_name = "N", value_parser = settings::retries)]
+    retry: Option<u8>,
+
+    /// Wait so long for the port, in all; 10 when unsaid
+    #[arg(long, value_name = "SECONDS", value_parser = settings::seconds)]
+    timeout: Option<Duration>,
+
+    /// Knock at HOST of the file, then pass on standard input and output: for ssh's ProxyCommand
+    #[arg(long, conflicts_with_all = ["one_time", "verify", "list"])]
+    proxy: bool,
+
+    /// Print the names in the file of hosts
+    #[arg(long, conflicts_with_all = ["host", "one_time", "verify"])]
+    list: bool,
+
+    /// The file of hosts, instead of the user's own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
     /// Print each knock
     #[arg(short, long)]
     verbose: bool,
 
-    /// A name or an address, such as fe80::1%eth0
-    #[arg(value_name = "HOST")]
-    host: String,
+    /// A name or an address, such as fe80::1%eth0; without ports a host of the file
+    #[arg(value_name = "HOST", required_unless_present = "list")]
+    host: Option<String>,
 
     /// A port, 1 to 65535; PROTO is tcp (when unsaid) or udp
-    #[arg(value_name = "PORT[:PROTO]", required_unless_present = "one_time")]
+    #[arg(value_name = "PORT[:PROTO]")]
     ports: Vec<String>,
+}
+
+/// The command line as a whole, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Reads and checks the command line, beginning with the program's own name.
@@ -119,7 +166,7 @@ struct Arguments {
 /// For anything that would have to be guessed.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
     match Arguments::try_parse_from(arguments) {
-        Ok(arguments) => arguments.check().map(Invocation::Knock),
+        Ok(arguments) => arguments.check(),
         Err(answer) if !answer.use_stderr() => Ok(Invocation::Print(answer.to_string())),
         Err(refusal) => Err(Error::Usage(in_short(&refusal))),
     }
@@ -137,36 +184,65 @@ fn in_short(refusal: &clap::Error) -> String {
 }
 
 impl Arguments {
-    fn check(self) -> Result<Request, Error> {
-        let wanted = self.wanted()?;
+    fn check(self) -> Result<Invocation, Error> {
+        let settings = self.settings();
+        if self.list {
+            return Ok(Invocation::List(self.config));
+        }
+        if !self.proxy && (self.one_time.is_some() || !self.ports.is_empty()) {
+            return self.of_the_command_line(&settings).map(Invocation::Knock);
+        }
+        let relay = if self.proxy { Some(self.only_port()?) } else { None };
+        let Self { host, config, udp, verbose, .. } = self;
+        Ok(Invocation::Named(Named { name: host.unwrap_or_default(), relay, config, udp, settings, verbose }))
+    }
+
+    fn of_the_command_line(self, settings: &Settings) -> Result<Request, Error> {
+        refuse_idle_waiting(settings, settings)?;
         let ports = match self.one_time {
             Some(file) => Ports::OneTime(file),
             None => Ports::Given(steps(&self.ports, self.udp)?),
         };
-        let Self { host, source, delay: gap, verbose, .. } = self;
-        Ok(Request { host, ports, wanted, source, gap, verbose })
+        Request::new(self.host.unwrap_or_default(), ports, settings, None, self.verbose)
     }
 
-    /// An address to send from asks for targets of its own family.
-    fn wanted(&self) -> Result<Wanted, Error> {
-        let asked = match (self.ipv4, self.ipv6) {
-            (true, _) => Some(Family::V4),
-            (_, true) => Some(Family::V6),
-            _ => None,
+    fn settings(&self) -> Settings {
+        let family = match (self.ipv4, self.ipv6, self.both) {
+            (true, ..) => Some(Wanted::Only(Family::V4)),
+            (_, true, _) => Some(Wanted::Only(Family::V6)),
+            (.., both) => both.then_some(Wanted::Both),
         };
-        match (asked, self.source.map(|source| (source, Family::of(source)))) {
-            (Some(asked), Some((source, family))) if asked != family => Err(Error::Usage(format!(
-                "--source {source} is an {family} address, but {asked} is asked for"
-            ))),
-            (Some(family), _) | (None, Some((_, family))) => Ok(Wanted::Only(family)),
-            (None, None) => Ok(if self.both { Wanted::Both } else { Wanted::First }),
+        let Self { delay, source, verify, retry, timeout, .. } = *self;
+        Settings { delay, family, source, verify, retry, timeout }
+    }
+
+    fn only_port(&self) -> Result<u16, Error> {
+        match self.ports.as_slice() {
+            [port] => settings::tcp_port(port)
+                .map_err(|fault| Error::Usage(format!("the port of --proxy, \"{port}\": {fault}"))),
+            _ => Err(Error::Usage("--proxy takes a host and a port, as in --proxy %h %p".into())),
         }
     }
 }
 
+/// How long to wait, and how often to knock again, says nothing where no port is waited for.
+fn refuse_idle_waiting(given: &Settings, effective: &Settings) -> Result<(), Error> {
+    let waits = given.retry.is_some() || given.timeout.is_some();
+    if waits && effective.verify.is_none() {
+        let text =
+            "--retry and --timeout need --verify PORT: without it nobody knows whether the knock opened";
+        return Err(Error::Usage(text.into()));
+    }
+    Ok(())
+}
+
+fn by_udp(step: Step) -> Step {
+    Step { protocol: Protocol::Udp, ..step }
+}
+
 fn steps(ports: &[String], udp: bool) -> Result<Vec<Step>, Error> {
     let parse = |(index, text): (usize, &String)| match Step::parse(text) {
-        Ok(step) if udp => Ok(Step { protocol: Protocol::Udp, ..step }),
+        Ok(step) if udp => Ok(by_udp(step)),
         Ok(step) => Ok(step),
         Err(fault) => {
             Err(Error::Port { number: index + 1, text: text.clone(), fault: of_one_port(text, fault) })
@@ -185,25 +261,10 @@ fn of_one_port(text: &str, fault: Fault) -> Fault {
     }
 }
 
-fn milliseconds(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    match text.parse::<u32>() {
-        Ok(milliseconds) => Ok(Duration::from_millis(milliseconds.into())),
-        Err(_) if text.parse::<f64>().is_ok_and(|number| number < 0.0) => {
-            Err("a delay cannot be negative".into())
-        }
-        Err(_) => Err(format!("expected whole milliseconds, 0 to {}", u32::MAX)),
-    }
-}
-
-fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse()
-        .map_err(|_| "expected an IP address of this machine, such as 192.0.2.7 or 2001:db8::7".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::{Awaited, Purpose};
 
     fn invoke(line: &str) -> Result<Invocation, Error> {
         parse(std::iter::once("knock").chain(line.split_whitespace()).map(OsString::from))
@@ -235,8 +296,7 @@ mod tests {
 
     #[test]
     fn clap_agrees_with_itself() {
-        use clap::CommandFactory as _;
-        Arguments::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -320,8 +380,73 @@ mod tests {
 
     #[test]
     fn refuses_what_is_missing_or_unknown() {
-        for line in ["", "h", "-d", "h 1 --bogus", "h 1 -5", "--ver h 1", "h 0", "h 65536", "h 7:"] {
+        for line in ["", "-d", "h 1 --bogus", "h 1 -5", "--ver h 1", "h 0", "h 65536", "h 7:"] {
             assert!(!refusal(line).starts_with("error"), "{line}");
+        }
+    }
+
+    fn named(line: &str) -> Named {
+        match invoke(line) {
+            Ok(Invocation::Named(named)) => named,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn host(ports: &str, settings: Settings) -> Host {
+        let steps = ports.split(' ').map(|port| Step::parse(port).unwrap()).collect();
+        Host { name: "h".into(), host: "192.0.2.1".into(), ports: Ports::Given(steps), settings }
+    }
+
+    #[test]
+    fn a_host_alone_is_a_name() {
+        for line in ["h", "-d5 h", "-4 h", "h -u", "--verify 22 --retry 1 h", "--proxy h 22", "--config f h"]
+        {
+            assert_eq!(named(line).name, "h", "{line}");
+        }
+        assert_eq!(named("--proxy h 22").relay, Some(22));
+        assert_eq!(named("--config f h").config, Some("f".into()));
+        assert_eq!(invoke("--list").unwrap(), Invocation::List(None));
+        assert_eq!(invoke("--li --conf=f").unwrap(), Invocation::List(Some("f".into())));
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_file() {
+        let file =
+            Settings { delay: Some(Duration::from_millis(7)), verify: Some(22), ..Settings::default() };
+        let host = host("7142 8319:udp", file);
+        let request = named("-u --retry 3 h").at(&host).unwrap();
+        assert_eq!(request.gap, Duration::from_millis(7));
+        let Ports::Given(steps) = request.ports else { panic!() };
+        assert!(steps.iter().all(|step| step.protocol == Protocol::Udp));
+        let timeout = Duration::from_secs(10);
+        assert_eq!(request.purpose, Purpose::Verify(Awaited { port: 22, retry: 3, timeout }));
+        let request = named("-d9 --proxy h 2222").at(&host).unwrap();
+        assert_eq!(request.gap, Duration::from_millis(9));
+        assert_eq!(request.purpose, Purpose::Relay(Awaited { port: 2222, retry: 2, timeout }));
+    }
+
+    #[test]
+    fn nobody_waits_for_nothing() {
+        for line in ["--retry 2 h 1", "--timeout 5 h 1"] {
+            assert!(refusal(line).contains("need --verify PORT"), "{line}");
+        }
+        let host = host("1", Settings::default());
+        assert!(named("--retry 2 h").at(&host).is_err());
+        assert!(named("--retry 2 --proxy h 22").at(&host).is_ok());
+    }
+
+    #[test]
+    fn says_what_cannot_be_waited_for() {
+        assert!(refusal("--verify 53:udp h 1").contains("a UDP port cannot be verified"));
+        assert!(refusal("--verify ssh h 1").contains("\"ssh\" is no port"));
+        assert!(refusal("--verify 22 --retry 11 h 1").contains("expected a whole number, 0 to 10"));
+        assert!(refusal("--verify 22 --timeout 0 h 1").contains("expected seconds, 0.1 to 3600"));
+        for line in ["--proxy h", "--proxy h 1 2"] {
+            assert!(refusal(line).contains("--proxy takes a host and a port"), "{line}");
+        }
+        assert!(refusal("--proxy h 22:udp").contains("a UDP port"));
+        for line in ["--proxy --verify 22 h 22", "--proxy --one-time f h", "--list h", "--list --proxy"] {
+            assert!(refusal(line).contains("cannot be used with"), "{line}");
         }
     }
 

@@ -5,9 +5,11 @@ use std::io;
 
 use knock_core::sequence::Fault;
 
+use crate::hosts;
 use crate::one_time;
 use crate::resolve::Family;
 use crate::send::Unsent;
+use crate::verdict::Unopened;
 
 /// Why `knock` ends with a code other than 0.
 #[derive(Debug)]
@@ -39,17 +41,26 @@ pub(crate) enum Error {
         /// What was asked for.
         family: Family,
     },
+    /// The file of hosts does not say what to do. Nothing was sent.
+    Hosts(hosts::Error),
     /// A knock did not leave this machine; those before it did.
     Unsent(Unsent),
+    /// The port that was to open did not; every knock was sent.
+    Unopened(Box<Unopened>),
+    /// The connection that the knock was for broke.
+    Broken(io::Error),
 }
 
 impl Error {
-    /// What the process ends with: 1 the request is wrong, 2 the host was not resolved, 3 a knock was not sent.
+    /// What the process ends with: 1 the request is wrong, 2 the host was not resolved, 3 a knock was not sent, 4 the port
+    /// did not open, 5 its connection broke.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Port { .. } | Self::OneTime(_) => 1,
+            Self::Usage(_) | Self::Port { .. } | Self::OneTime(_) | Self::Hosts(_) => 1,
             Self::Unresolved { .. } | Self::NoAddress { .. } => 2,
             Self::Unsent(_) => 3,
+            Self::Unopened(_) => 4,
+            Self::Broken(_) => 5,
         }
     }
 }
@@ -67,7 +78,10 @@ impl fmt::Display for Error {
                 let option = if *family == Family::V4 { "-4" } else { "-6" };
                 write!(f, "\"{host}\" has no {family} address, and {option} or --source asks for one")
             }
+            Self::Hosts(error) => error.fmt(f),
             Self::Unsent(unsent) => unsent.fmt(f),
+            Self::Unopened(unopened) => unopened.fmt(f),
+            Self::Broken(error) => write!(f, "the connection broke: {error}"),
         }
     }
 }
@@ -77,6 +91,18 @@ impl std::error::Error for Error {}
 impl From<one_time::Error> for Error {
     fn from(error: one_time::Error) -> Self {
         Self::OneTime(error)
+    }
+}
+
+impl From<hosts::Error> for Error {
+    fn from(error: hosts::Error) -> Self {
+        Self::Hosts(error)
+    }
+}
+
+impl From<Unopened> for Error {
+    fn from(unopened: Unopened) -> Self {
+        Self::Unopened(Box::new(unopened))
     }
 }
 

@@ -1,32 +1,45 @@
-//! `knock`, the client: sends the knocks of a sequence, in order, and says honestly whether they left.
+//! `knock`, the client: sends the knocks of a sequence, in order, and says honestly whether they left, and whether the
+//! port behind the door is open.
 //!
 //! ```text
 //! arguments ─► cli ─► request ─► resolve ─► addresses ─┐
-//!                        └────► one_time ─► steps ─────┴─► send ─► one_time: mark the line
+//!               └► hosts ─┘ └──► one_time ─► steps ────┴─► knocking ─► send ─► opening ─► one_time: mark the line
+//!                                                                                  └────► verdict, or relay
 //! ```
 //!
 //! No knock leaves the machine before every argument has been checked, the name resolved and the one-time file
 //! opened for writing. No part of it knows Linux: it builds wherever std and sockets do.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use knock_core::sequence::{MAX_STEPS, Step};
 
-use crate::cli::{Invocation, Ports, Request};
+use crate::cli::{Invocation, Named, USAGE};
 use crate::error::Error;
+use crate::hosts::Hosts;
 use crate::one_time::Line;
+use crate::output::{show, tell};
+use crate::request::{Ports, Purpose, Request};
 use crate::resolve::Host;
-use crate::send::{Sender, Unsent};
+use crate::verdict::Opened;
 
 mod cli;
 mod error;
+mod hosts;
+mod knocking;
 mod one_time;
+mod opening;
+mod output;
+mod relay;
+mod request;
 mod resolve;
 mod send;
+mod settings;
+mod verdict;
+
+pub use cli::command;
 
 /// Does what the command line asks for; the first of `arguments` is the program's own name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -42,83 +55,104 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn perform(invocation: Invocation) -> Result<(), Error> {
     match invocation {
         Invocation::Print(text) => show(&text),
-        Invocation::Knock(request) => knock(&request)?,
+        Invocation::List(file) => show(&load(file)?.to_string()),
+        Invocation::Knock(request) => {
+            warn_of_too_many(&request);
+            knock(&request)?;
+        }
+        Invocation::Named(named) => knock(&look_up(&named)?)?,
     }
     Ok(())
 }
 
+/// What the file of hosts says of a name.
+fn look_up(named: &Named) -> Result<Request, Error> {
+    let hosts = load(named.config.clone()).map_err(|error| unnamed(named, error))?;
+    let host = match named.relay {
+        Some(port) => hosts.behind(&named.name, port),
+        None => hosts.named(&named.name),
+    };
+    named.at(host.map_err(|error| unnamed(named, error))?)
+}
+
+/// Who gave no ports may have meant no name of a file.
+fn unnamed(named: &Named, error: hosts::Error) -> Error {
+    let is_misunderstood = named.relay.is_none() && named.config.is_none() && error.is_no_file();
+    if is_misunderstood {
+        Error::Usage(format!("no ports are given for \"{}\", and {error}\n\nUsage: {USAGE}", named.name))
+    } else {
+        error.into()
+    }
+}
+
+/// Sequences are passwords.
+fn load(file: Option<PathBuf>) -> Result<Hosts, hosts::Error> {
+    let hosts = Hosts::load(file)?;
+    if let Some(deed) = hosts.open_to_others() {
+        let path = hosts.path().display();
+        tell(format!("warning: others can {deed} {path}, and a sequence is a password: chmod 600 {path}"));
+    }
+    Ok(hosts)
+}
+
 fn knock(request: &Request) -> Result<(), Error> {
     let host = Host::resolve(&request.host, request.wanted)?;
-    match &request.ports {
-        Ports::Given(steps) => {
-            warn_of_too_many(steps.len());
-            knock_at(request, &host, steps)
+    let opened = match &request.ports {
+        Ports::Given(steps) => knock_at(request, &host, steps)?,
+        Ports::OneTime(file) => knock_once(request, &host, file)?,
+    };
+    match opened {
+        Some(opened) if matches!(request.purpose, Purpose::Relay(_)) => {
+            relay::run(opened.connection.stream).map_err(Error::Broken)
         }
-        Ports::OneTime(file) => knock_once(request, &host, file),
-    }
-}
-
-/// The line is marked only after its whole sequence was sent; see [`one_time`] for why.
-fn knock_once(request: &Request, host: &Host, file: &Path) -> Result<(), Error> {
-    let line = Line::take(file, || tell("waiting for another knock that uses the same one-time file"))?;
-    knock_at(request, host, line.sequence().steps())?;
-    Ok(line.mark()?)
-}
-
-/// Knocks at each address of `host`. An address that this machine has no way to is passed over where another is left.
-fn knock_at(request: &Request, host: &Host, steps: &[Step]) -> Result<(), Error> {
-    note_missing_family(request, host);
-    let sender = Sender { source: request.source, gap: request.gap };
-    let mut unreached: Option<Unsent> = None;
-    let mut sent = false;
-    for &address in host.addresses() {
-        match sender.send(address, steps, |step| announce(request, host, address, step)) {
-            Ok(()) => sent = true,
-            Err(unsent) if unsent.has_no_way() => unreached = Some(unsent),
-            Err(unsent) => return Err(unsent.into()),
-        }
-    }
-    match unreached {
-        Some(unsent) if !sent => Err(unsent.into()),
-        Some(unsent) => {
-            note(request, unsent);
+        Some(opened) => {
+            tell_of(&opened);
             Ok(())
         }
         None => Ok(()),
     }
 }
 
-fn announce(request: &Request, host: &Host, address: SocketAddr, step: Step) {
-    if request.verbose {
-        show(&format!("hitting {} {}:{}\n", step.protocol, host.shown(address.ip()), step.port));
+/// The line is marked only after its whole sequence was sent, and has opened the door where that can be seen; see
+/// [`one_time`] for why.
+fn knock_once(request: &Request, host: &Host, file: &Path) -> Result<Option<Opened>, Error> {
+    let line = Line::take(file, || tell("waiting for another knock that uses the same one-time file"))?;
+    match knock_at(request, host, line.sequence().steps()) {
+        Err(Error::Unopened(unopened)) if unopened.has_an_open_door() => {
+            line.mark()?;
+            Err(Error::Unopened(unopened))
+        }
+        Err(Error::Unopened(unopened)) => Err(unopened.with_unused(line.place()).into()),
+        sent => {
+            let opened = sent?;
+            line.mark()?;
+            Ok(opened)
+        }
     }
 }
 
-fn note_missing_family(request: &Request, host: &Host) {
-    if let Some(family) = host.missing() {
-        note(request, format!("\"{}\" has no {family} address", request.host));
+fn knock_at(request: &Request, host: &Host, steps: &[Step]) -> Result<Option<Opened>, Error> {
+    match request.purpose {
+        Purpose::Nothing => knocking::once(request, host, steps).map(|()| None),
+        Purpose::Verify(awaited) | Purpose::Relay(awaited) => {
+            knocking::until_open(request, awaited, host, steps).map(Some)
+        }
     }
 }
 
-/// Remarks on the ports of the command line only: a one-time file cannot hold a longer sequence.
-fn warn_of_too_many(ports: usize) {
-    if ports > MAX_STEPS {
-        tell(format!("note: {ports} ports; a door of knockd has at most {MAX_STEPS}"));
+fn tell_of(opened: &Opened) {
+    show(&format!("{opened}\n"));
+    if let Some(doubt) = opened.doubt() {
+        tell(format!("note: {doubt}"));
     }
 }
 
-/// What `-v` alone shows and scripts that read `hitting` lines do not expect goes to standard error.
-fn note(request: &Request, remark: impl std::fmt::Display) {
-    if request.verbose {
-        tell(format!("note: {remark}"));
+/// Remarks on the ports of the command line only: a one-time file cannot hold a longer sequence, nor can a host's.
+fn warn_of_too_many(request: &Request) {
+    match &request.ports {
+        Ports::Given(steps) if steps.len() > MAX_STEPS => {
+            tell(format!("note: {} ports; a door of knockd has at most {MAX_STEPS}", steps.len()));
+        }
+        _ => {}
     }
-}
-
-/// A reader that went away must not cut a sequence short, so nobody asks whether it worked.
-fn show(text: &str) {
-    let _ = io::stdout().write_all(text.as_bytes());
-}
-
-fn tell(message: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "knock: {message}");
 }

@@ -8,6 +8,9 @@
 //!   sequence, which opens nothing, and the one after it opens. Marked first, it would be one line ahead of the
 //!   daemon, which would wait for a line that nobody ever sends.
 //!
+//! Where the port behind the door is looked at, the mark waits for it to be open, since that alone shows that the daemon
+//! has used the line. If it does not open, the sequence has hardly arrived, and the same line is knocked again.
+//!
 //! The file is opened for writing and locked before anything is sent, and stays locked until the line is marked:
 //! another client waits, then takes the next line. Nothing but the mark is ever written.
 
@@ -123,6 +126,11 @@ impl Line {
     /// What is to be knocked.
     pub(crate) const fn sequence(&self) -> &Sequence {
         &self.unused.sequence
+    }
+
+    /// Where the mark belongs.
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Marks the line as used, on the disk before this returns.

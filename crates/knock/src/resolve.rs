@@ -74,6 +74,8 @@ impl Wanted {
 pub(crate) struct Host {
     addresses: Vec<SocketAddr>,
     missing: Option<Family>,
+    /// A family that it has and that is not knocked at.
+    left_out: Option<Family>,
     scope: Option<String>,
 }
 
@@ -89,8 +91,10 @@ impl Host {
             ([], Wanted::Only(family)) => Err(Error::NoAddress { host: name.to_owned(), family }),
             (chosen, _) => {
                 let missing = missing(chosen, wanted);
+                let left_out =
+                    found.iter().map(of).find(|family| !chosen.iter().map(of).any(|it| it == *family));
                 let scope = name.split_once('%').map(|(_, scope)| scope.to_owned());
-                Ok(Self { addresses, missing, scope })
+                Ok(Self { addresses, missing, left_out, scope })
             }
         }
     }
@@ -105,6 +109,11 @@ impl Host {
         self.missing
     }
 
+    /// A family that the host has addresses of, of which none is knocked at.
+    pub(crate) const fn left_out(&self) -> Option<Family> {
+        self.left_out
+    }
+
     /// `address` as it is shown: with the scope that the user wrote.
     pub(crate) fn shown(&self, address: IpAddr) -> String {
         match &self.scope {
@@ -112,6 +121,10 @@ impl Host {
             None => address.to_string(),
         }
     }
+}
+
+fn of(address: &SocketAddr) -> Family {
+    Family::of(address.ip())
 }
 
 fn missing(chosen: &[SocketAddr], wanted: Wanted) -> Option<Family> {
@@ -166,7 +179,12 @@ mod tests {
 
     #[test]
     fn shows_the_scope_that_was_written() {
-        let host = Host { addresses: addresses(&["fe80::1"]), missing: None, scope: Some("eth0".into()) };
+        let host = Host {
+            addresses: addresses(&["fe80::1"]),
+            missing: None,
+            left_out: None,
+            scope: Some("eth0".into()),
+        };
         assert_eq!(host.shown(host.addresses()[0].ip()), "fe80::1%eth0");
     }
 }

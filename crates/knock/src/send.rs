@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use knock_core::knock::Protocol;
 use knock_core::sequence::Step;
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
 const DATAGRAM: [u8; 1] = [0];
@@ -21,8 +22,10 @@ const DATAGRAM: [u8; 1] = [0];
 pub(crate) struct Sender {
     /// The address to send from; the system chooses where there is none.
     pub(crate) source: Option<IpAddr>,
-    /// How long to wait behind each knock, the last included.
+    /// How long to wait between two knocks.
     pub(crate) gap: Duration,
+    /// How long to wait behind the last.
+    pub(crate) rest: Duration,
 }
 
 /// A knock that did not leave this machine, and the end of its sequence with it.
@@ -43,6 +46,15 @@ enum Trouble {
     /// The address to send from is of no interface of this machine.
     ForeignSource,
     Failed(io::Error),
+}
+
+impl Trouble {
+    fn into_error(self) -> io::Error {
+        match self {
+            Self::ForeignSource => io::ErrorKind::AddrNotAvailable.into(),
+            Self::NoSocket(error) | Self::Failed(error) => error,
+        }
+    }
 }
 
 impl From<io::Error> for Trouble {
@@ -73,10 +85,21 @@ impl Sender {
                 source: self.source,
                 trouble,
             })?;
-            // Behind the last knock too, as knock 0.8 does: what follows `&&` relies on the door being open by then.
-            sleep(self.gap);
+            sleep(if index + 1 < steps.len() { self.gap } else { self.rest });
         }
         Ok(())
+    }
+
+    /// Begins a connection to `target` that is not given up, and does not wait for it.
+    ///
+    /// # Errors
+    /// What the system says, be it that the other side refuses.
+    pub(crate) fn connect(&self, target: SocketAddr) -> io::Result<Socket> {
+        let socket = self.socket(target, Protocol::Tcp).map_err(Trouble::into_error)?;
+        match begin_to_connect(&socket, target) {
+            Err(error) if !is_unanswered(&error) => Err(error),
+            _ => Ok(socket),
+        }
     }
 
     fn knock(&self, target: SocketAddr, protocol: Protocol) -> Result<(), Trouble> {
@@ -86,7 +109,7 @@ impl Sender {
             Protocol::Udp => socket.send_to(&DATAGRAM, &target.into()).map(drop),
         };
         match sent {
-            Err(error) if !is_under_way(&error) => Err(error.into()),
+            Err(error) if !was_sent(&error) => Err(error.into()),
             _ => Ok(()),
         }
     }
@@ -111,20 +134,13 @@ fn begin_to_connect(socket: &Socket, target: SocketAddr) -> io::Result<()> {
 }
 
 /// A knock that the other side refuses, or whose answer is not there yet, was sent.
-fn is_under_way(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionRefused)
-        || is_in_progress(error)
+fn was_sent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused || is_unanswered(error)
 }
 
-#[cfg(unix)]
-fn is_in_progress(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EINPROGRESS)
-}
-
-/// Windows says `WouldBlock`.
-#[cfg(not(unix))]
-const fn is_in_progress(_: &io::Error) -> bool {
-    false
+/// Unix says `EINPROGRESS`, Windows `WouldBlock`.
+fn is_unanswered(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || Errno::from_io_error(error) == Some(Errno::INPROGRESS)
 }
 
 fn bind(socket: &Socket, source: IpAddr, target: SocketAddr) -> Result<(), Trouble> {
@@ -144,7 +160,8 @@ fn sending_address(source: IpAddr, target: SocketAddr) -> SocketAddr {
     address
 }
 
-fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
+/// `address` with another port.
+pub(crate) fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     address.set_port(port);
     address
 }
@@ -210,17 +227,17 @@ mod tests {
     #[test]
     fn an_answer_that_is_not_there_yet_is_no_failure() {
         for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::ConnectionRefused] {
-            assert!(is_under_way(&kind.into()), "{kind}");
+            assert!(was_sent(&kind.into()), "{kind}");
         }
         for kind in [io::ErrorKind::NetworkUnreachable, io::ErrorKind::PermissionDenied] {
-            assert!(!is_under_way(&kind.into()), "{kind}");
+            assert!(!was_sent(&kind.into()), "{kind}");
         }
     }
 
     #[cfg(unix)]
     #[test]
     fn unix_says_in_progress() {
-        assert!(is_under_way(&io::Error::from_raw_os_error(libc::EINPROGRESS)));
+        assert!(was_sent(&Errno::INPROGRESS.into()));
     }
 
     #[test]

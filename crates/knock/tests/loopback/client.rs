@@ -12,8 +12,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(crate) const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
+/// The program, which finds no file of hosts but what it is given.
 pub(crate) fn command() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_knock"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_knock"));
+    for variable in ["XDG_CONFIG_HOME", "APPDATA"] {
+        command.env(variable, std::env::temp_dir().join("no-such-directory"));
+    }
+    command
 }
 
 /// How a run ended.

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod hosts;
+#[cfg(test)]
 mod one_time;
+#[cfg(test)]
+mod proxy;
 #[cfg(test)]
 mod sending;
 #[cfg(test)]

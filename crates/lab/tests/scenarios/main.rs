@@ -18,6 +18,8 @@ mod one_time;
 mod packets;
 mod privileges;
 mod reload;
+mod ssh;
 mod strict;
 mod support;
 mod timeouts;
+mod verify;

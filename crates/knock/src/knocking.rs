@@ -1,0 +1,171 @@
+//! A sequence is knocked: once, or again until a port is open.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use knock_core::sequence::Step;
+
+use crate::error::Error;
+use crate::opening::{Attempts, Look};
+use crate::output::{note, show_knock};
+use crate::request::{Awaited, Purpose, Request};
+use crate::resolve::Host;
+use crate::send::{Sender, Unsent, with_port};
+use crate::verdict::{Opened, Unopened};
+
+/// How long after the first knock the second is sent; from one to the next it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Knocks `steps` at each address of `host`, and waits behind them as behind each knock: what follows `&&` relies on the
+/// door being open by then.
+///
+/// # Errors
+/// Where a knock cannot be sent.
+pub(crate) fn once(request: &Request, host: &Host, steps: &[Step]) -> Result<(), Error> {
+    knock(request, host, steps, request.gap).map(drop)
+}
+
+/// Knocks `steps` at `host` until the port that is waited for is open, and connects to it.
+///
+/// # Errors
+/// Where a knock cannot be sent, or where the port does not open.
+pub(crate) fn until_open(
+    request: &Request,
+    awaited: Awaited,
+    host: &Host,
+    steps: &[Step],
+) -> Result<Opened, Error> {
+    let look = look(request, awaited, host);
+    let mut rounds = Rounds::new(awaited, request.gap, steps.len());
+    loop {
+        let reached = knock(request, host, steps, Duration::ZERO)?;
+        let knocked = Instant::now();
+        let patience = rounds.next(knocked);
+        let mut attempts = Attempts::new(sender(request, Duration::ZERO), at_port(&reached, awaited.port));
+        if let Some(connection) = attempts.until_open(patience.time) {
+            let (after, before) = (knocked.elapsed(), look.map(Look::outcome));
+            return Ok(Opened { connection, after, knocks: rounds.knocks, before });
+        }
+        if patience.is_last {
+            let before = look.map(Look::outcome);
+            return Err(Unopened::new(request, host, attempts, rounds.knocks, rounds.waited(), before).into());
+        }
+        note(request, "the port is not open yet: knocking again");
+    }
+}
+
+/// Only the user wants to know whether the port was open all the time; who waits for a connection takes it as it is.
+fn look(request: &Request, awaited: Awaited, host: &Host) -> Option<Look> {
+    let is_told = matches!(request.purpose, Purpose::Verify(_));
+    is_told.then(|| Look::at(sender(request, Duration::ZERO), at_port(host.addresses(), awaited.port)))
+}
+
+/// Knocks at each address of `host`, and says at which. An address that this machine has no way to is passed over where
+/// another is left.
+fn knock(request: &Request, host: &Host, steps: &[Step], rest: Duration) -> Result<Vec<SocketAddr>, Error> {
+    note_missing_family(request, host);
+    let sender = sender(request, rest);
+    let mut unreached: Option<Unsent> = None;
+    let mut reached = Vec::new();
+    for &address in host.addresses() {
+        match sender.send(address, steps, |step| show_knock(request, host, address, step)) {
+            Ok(()) => reached.push(address),
+            Err(unsent) if unsent.has_no_way() => unreached = Some(unsent),
+            Err(unsent) => return Err(unsent.into()),
+        }
+    }
+    match unreached {
+        Some(unsent) if reached.is_empty() => return Err(unsent.into()),
+        Some(unsent) => note(request, unsent),
+        None => {}
+    }
+    Ok(reached)
+}
+
+const fn sender(request: &Request, rest: Duration) -> Sender {
+    Sender { source: request.source, gap: request.gap, rest }
+}
+
+fn at_port(addresses: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
+    addresses.iter().map(|&address| with_port(address, port)).collect()
+}
+
+fn note_missing_family(request: &Request, host: &Host) {
+    if let Some(family) = host.missing() {
+        note(request, format!("\"{}\" has no {family} address", request.host));
+    }
+}
+
+/// How long is waited behind which knock.
+struct Rounds {
+    awaited: Awaited,
+    /// How long a knock takes.
+    takes: Duration,
+    /// How many were sent.
+    knocks: u8,
+    /// When the first one was.
+    begin: Option<Instant>,
+}
+
+/// How long is waited behind one knock.
+#[derive(Debug, PartialEq, Eq)]
+struct Patience {
+    time: Duration,
+    is_last: bool,
+}
+
+impl Rounds {
+    fn new(awaited: Awaited, gap: Duration, steps: usize) -> Self {
+        let takes = gap.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX));
+        Self { awaited, takes, knocks: 0, begin: None }
+    }
+
+    /// What follows the knock that has been sent by `now`. None is begun that the time does not allow for.
+    fn next(&mut self, now: Instant) -> Patience {
+        let passed = now.saturating_duration_since(*self.begin.get_or_insert(now));
+        let left = self.awaited.timeout.saturating_sub(passed);
+        let pause = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(self.knocks.into()).unwrap_or(u32::MAX));
+        let is_last = self.knocks >= self.awaited.retry || pause.saturating_add(self.takes) >= left;
+        self.knocks = self.knocks.saturating_add(1);
+        Patience { time: if is_last { left } else { pause }, is_last }
+    }
+
+    /// How long ago the first knock was sent.
+    fn waited(&self) -> Duration {
+        self.begin.map(|begin| begin.elapsed()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patiences(retry: u8, timeout: u64, gap: u64) -> Vec<u64> {
+        let awaited = Awaited { port: 22, retry, timeout: Duration::from_secs(timeout) };
+        let mut rounds = Rounds::new(awaited, Duration::from_secs(gap), 1);
+        let mut now = Instant::now();
+        let mut seconds = Vec::new();
+        loop {
+            let patience = rounds.next(now);
+            seconds.push(patience.time.as_secs());
+            if patience.is_last {
+                return seconds;
+            }
+            now += patience.time + Duration::from_secs(gap);
+        }
+    }
+
+    #[test]
+    fn pauses_double_and_the_last_knock_has_what_is_left() {
+        assert_eq!(patiences(0, 10, 0), [10]);
+        assert_eq!(patiences(2, 10, 0), [1, 2, 7]);
+        assert_eq!(patiences(3, 60, 0), [1, 2, 4, 53]);
+    }
+
+    #[test]
+    fn no_knock_is_begun_that_the_time_does_not_allow_for() {
+        assert_eq!(patiences(10, 10, 0), [1, 2, 4, 3]);
+        assert_eq!(patiences(10, 1, 0), [1]);
+        assert_eq!(patiences(10, 10, 3), [1, 2, 1]);
+    }
+}
