@@ -14,6 +14,8 @@ const MAX_PARENTS: usize = 64;
 pub(crate) struct Administrator {
     /// The address that they come from.
     pub(crate) address: IpAddr,
+    /// The address of this machine that they are connected to.
+    pub(crate) server: IpAddr,
     /// The port of this machine that they are connected to.
     pub(crate) port: u16,
 }
@@ -28,11 +30,14 @@ impl Administrator {
 
     fn parse(connection: &str) -> Option<Self> {
         let mut words = connection.split_ascii_whitespace();
-        let (address, _, _, port) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        // A link-local address has its interface behind it.
-        let address = address.split('%').next()?.parse::<IpAddr>().ok()?.to_canonical();
-        Some(Self { address, port: port.parse().ok()? })
+        let (address, _, server, port) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        Some(Self { address: address_of(address)?, server: address_of(server)?, port: port.parse().ok()? })
     }
+}
+
+/// An address; a link-local one has its interface behind it.
+fn address_of(text: &str) -> Option<IpAddr> {
+    Some(text.split('%').next()?.parse::<IpAddr>().ok()?.to_canonical())
 }
 
 /// This process's parent, its parent, and so on.
@@ -62,10 +67,11 @@ mod tests {
 
     #[test]
     fn reads_what_sshd_says() {
-        let read = |text| Administrator::parse(text).map(|it| (it.address.to_string(), it.port));
-        assert_eq!(read("192.0.2.7 50000 192.0.2.1 22"), Some(("192.0.2.7".into(), 22)));
-        assert_eq!(read("fe80::1%eth0 50000 fe80::2%eth0 2222"), Some(("fe80::1".into(), 2222)));
-        assert_eq!(read("::ffff:192.0.2.7 50000 ::ffff:192.0.2.1 22"), Some(("192.0.2.7".into(), 22)));
+        let read =
+            |text| Administrator::parse(text).map(|it| format!("{} {} {}", it.address, it.server, it.port));
+        assert_eq!(read("192.0.2.7 50000 192.0.2.1 22").unwrap(), "192.0.2.7 192.0.2.1 22");
+        assert_eq!(read("fe80::1%eth0 50000 fe80::2%eth0 2222").unwrap(), "fe80::1 fe80::2 2222");
+        assert_eq!(read("::ffff:192.0.2.7 50000 ::ffff:192.0.2.1 22").unwrap(), "192.0.2.7 192.0.2.1 22");
         for nothing in ["", "192.0.2.7 50000", "UNKNOWN 65535 UNKNOWN 65535", "192.0.2.7 1 192.0.2.1 x"] {
             assert_eq!(read(nothing), None, "{nothing}");
         }

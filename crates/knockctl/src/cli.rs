@@ -1,11 +1,14 @@
 //! The command line. Each group of commands has a module of its own, which says what they take.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{change, examine, follow, show};
+use crate::commands::{change, examine, follow, make, metrics, show};
+
+/// The daemon's configuration when nothing is said.
+const CONFIG: &str = "/etc/knockd.conf";
 
 /// Asks knockd what it knows, and tells it what to do.
 #[derive(Debug, Parser)]
@@ -20,9 +23,9 @@ pub(crate) struct Arguments {
     /// The daemon's control socket
     #[arg(short, long, value_name = "PATH", global = true)]
     pub(crate) socket: Option<PathBuf>,
-    /// The daemon's configuration, whose control_socket counts where -s is unsaid
-    #[arg(short, long, value_name = "FILE", global = true, default_value = "/etc/knockd.conf")]
-    pub(crate) config: PathBuf,
+    /// The daemon's configuration, whose control_socket counts where -s is unsaid [default: /etc/knockd.conf]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
     /// Print the daemon's answer as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -41,6 +44,22 @@ pub(crate) enum Command {
     Follow(follow::Command),
     #[command(flatten)]
     Examine(examine::Command),
+    #[command(flatten)]
+    Make(make::Command),
+    #[command(flatten)]
+    Metrics(metrics::Command),
+}
+
+impl Arguments {
+    /// The daemon's configuration.
+    pub(crate) fn config(&self) -> &Path {
+        self.config.as_deref().unwrap_or(Path::new(CONFIG))
+    }
+}
+
+/// The command line as a whole, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// The arguments, or what to exit with when they are help, version or wrong.
@@ -54,13 +73,11 @@ pub(crate) fn parse() -> Result<Arguments, ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn clap_agrees_with_itself() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -71,6 +88,20 @@ mod tests {
             let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
             assert_eq!((arguments.socket, arguments.json), (Some("/x".into()), true), "{line}");
             assert!(matches!(arguments.command, Command::Show(show::Command::Grants)));
+        }
+    }
+
+    #[test]
+    fn what_the_document_types_is_understood() {
+        let document = include_str!("../../../docs/knockctl.md");
+        let typed = document
+            .lines()
+            .filter_map(|line| line.trim().trim_start_matches("server").strip_prefix(['$', '#']));
+        let lines: Vec<_> = typed.filter(|line| line.starts_with(" knockctl ")).collect();
+        assert!(lines.len() >= 6, "{lines:?}");
+        for line in lines {
+            let words = line.split('|').next().unwrap_or_default().split_whitespace();
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
         }
     }
 

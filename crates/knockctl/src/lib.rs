@@ -7,7 +7,7 @@
 //! ```
 //!
 //! It knows nothing of its own: all that it tells, it was told over the control socket. Only `doctor` and `try` look for
-//! themselves.
+//! themselves, and `new-door` writes the configuration.
 
 mod administrator;
 mod cli;
@@ -15,16 +15,19 @@ mod client;
 mod commands;
 mod doctor;
 mod failure;
+mod new_door;
 mod output;
 mod outside;
 mod socket;
 mod table;
 mod times;
+mod top;
 mod try_door;
 
 use std::process::ExitCode;
 
 use cli::Command;
+pub use cli::command;
 use commands::Context;
 use failure::Failure;
 
@@ -35,7 +38,13 @@ pub fn run() -> ExitCode {
         Err(exit) => return exit,
     };
     let socket = socket::find(&arguments);
-    let context = Context { socket, config: arguments.config, json: arguments.json };
+    let context = Context {
+        socket,
+        socket_is_named: arguments.socket.is_some(),
+        config: arguments.config().to_owned(),
+        config_is_named: arguments.config.is_some(),
+        json: arguments.json,
+    };
     match perform(arguments.command, &context) {
         Ok(()) | Err(Failure::NobodyReads) => ExitCode::SUCCESS,
         Err(Failure::Told) => ExitCode::FAILURE,
@@ -52,5 +61,7 @@ fn perform(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Change(command) => command.run(context),
         Command::Follow(command) => command.run(context),
         Command::Examine(command) => command.run(context),
+        Command::Make(command) => command.run(context),
+        Command::Metrics(command) => command.run(context),
     }
 }

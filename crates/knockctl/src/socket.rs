@@ -14,7 +14,7 @@ const DIRECTIVE: &str = "control_socket";
 
 /// The socket: `-s`, or as the daemon itself finds it.
 pub(crate) fn find(arguments: &Arguments) -> PathBuf {
-    let configured = || fs::read(&arguments.config).ok().and_then(|bytes| configured(&bytes));
+    let configured = || fs::read(arguments.config()).ok().and_then(|bytes| configured(&bytes));
     let named = arguments.socket.clone().or_else(configured);
     socket_path(named.as_deref(), env::var_os("RUNTIME_DIRECTORY").as_deref())
 }

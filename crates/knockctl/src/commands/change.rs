@@ -104,7 +104,8 @@ mod tests {
         let cli::Command::Change(command) = Arguments::try_parse_from(words).unwrap().command else {
             panic!("{line}")
         };
-        command.request(|| Some(Administrator { address: "192.0.2.7".parse().unwrap(), port: 22 }))
+        let [address, server] = ["192.0.2.7", "192.0.2.1"].map(|address| address.parse().unwrap());
+        command.request(|| Some(Administrator { address, server, port: 22 }))
     }
 
     fn close(door: Option<&str>, address: Option<&str>) -> Request {

@@ -1,4 +1,4 @@
-//! What happens and has happened: `watch`, `explain`.
+//! What happens and has happened: `watch`, `top`, `explain`.
 
 use std::net::IpAddr;
 
@@ -9,13 +9,19 @@ use super::Context;
 use crate::client::Connection;
 use crate::failure::Failure;
 use crate::output::printable;
-use crate::times;
+use crate::{times, top};
 
 /// Commands that tell of events.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Tell what happens from now on, a line an event
     Watch,
+    /// Show what is open, who knocks and what happens, as a picture that lives
+    Top {
+        /// Print the picture once, without what has happened
+        #[arg(long)]
+        once: bool,
+    },
     /// Tell why the last knocks of an address did or did not open
     Explain {
         /// Who knocked
@@ -30,6 +36,7 @@ impl Command {
     pub(crate) fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Watch => watch(context),
+            Self::Top { once } => top::run(context, once),
             Self::Explain { address, secrets } => {
                 context.tell(&Request::Explain { address, secrets }, |answer| match answer {
                     Answer::Explained { lines, .. } => Some(explained(lines)),
