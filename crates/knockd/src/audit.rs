@@ -6,12 +6,15 @@ use jiff::Timestamp as WallTime;
 use knock_core::control::{self, EventKind};
 use knock_core::history::{EVENTS, Entry, History, Recorded, SOURCES};
 use knock_core::time::Timestamp;
+use knock_core::tracker::What;
 
-use crate::log::Log;
+use crate::log::{Facts, Log, Topic};
+use crate::metrics::MetricsFile;
 
 /// Tells of everything, to everybody who is to know.
 pub(crate) struct Audit {
     pub(crate) log: Log,
+    pub(crate) metrics_file: MetricsFile,
     history: History,
     /// What watchers have not been told yet.
     events: Vec<control::Event>,
@@ -21,7 +24,13 @@ pub(crate) struct Audit {
 
 impl Audit {
     pub(crate) fn new(log: Log) -> Self {
-        Self { log, history: History::new(SOURCES, EVENTS), events: Vec::new(), watched: false }
+        Self {
+            log,
+            metrics_file: MetricsFile::default(),
+            history: History::new(SOURCES, EVENTS),
+            events: Vec::new(),
+            watched: false,
+        }
     }
 
     /// Something happened between a source and a door; `line` is what the log says of it.
@@ -33,8 +42,26 @@ impl Audit {
         now: Timestamp,
         line: Option<&str>,
     ) {
-        if let Some(line) = line {
-            self.log.say_of(source, line);
+        let facts = Facts::between(source, door, &what);
+        self.tell_as(source, door, what, now, line, facts);
+    }
+
+    /// The same, where there is more to say of it.
+    pub(crate) fn tell_as(
+        &mut self,
+        source: IpAddr,
+        door: &str,
+        what: Recorded,
+        now: Timestamp,
+        line: Option<&str>,
+        facts: Facts,
+    ) {
+        match line {
+            Some(line) => self.log.tell_of(source, line, facts),
+            None => {
+                let message = || format!("{door}: {}", in_short(&what));
+                self.log.tell_programs(Some(source), message, facts);
+            }
         }
         if self.watched {
             let event = EventKind::from(&what);
@@ -45,12 +72,24 @@ impl Audit {
 
     /// Something is not as it should be.
     pub(crate) fn complain(&mut self, message: &str) {
-        self.log.complain(message);
+        self.complain_of(message, Facts::told(message));
+    }
+
+    /// The same, about this.
+    pub(crate) fn complain_of(&mut self, message: &str, facts: Facts) {
+        self.log.complain_of(message, facts);
         self.publish(EventKind::Warning, message);
     }
 
+    /// Another configuration is in force.
+    pub(crate) fn tell_reloaded(&mut self) {
+        const MESSAGE: &str = "the configuration was read anew";
+        self.log.tell_programs(None, || MESSAGE.into(), Facts::of(Topic::Reloaded));
+        self.publish(EventKind::Reloaded, MESSAGE);
+    }
+
     /// Tells those who watch what concerns no door.
-    pub(crate) fn publish(&mut self, kind: EventKind, message: &str) {
+    fn publish(&mut self, kind: EventKind, message: &str) {
         if self.watched {
             self.events.push(new_event(None, None, kind, message.to_owned()));
         }
@@ -64,6 +103,20 @@ impl Audit {
     /// What watchers are to be told.
     pub(crate) fn take_events(&mut self) -> Vec<control::Event> {
         std::mem::take(&mut self.events)
+    }
+}
+
+/// What knockd has no line for, as it would have one: without ports, which are secrets or near them.
+fn in_short(what: &Recorded) -> String {
+    let Recorded::Knock { what: knock, .. } = what else { return what.sentence(false) };
+    match knock {
+        What::Spoiled { stage, .. } => format!("a wrong port ended the attempt (stage {stage})"),
+        What::CoolingDown => "passed over, cooling down".into(),
+        What::Unfit { knock, .. } => format!("knock {knock} passed over, wrong flags"),
+        What::Elsewhere { knock, .. } => format!("knock {knock} passed over, to another address"),
+        What::NotAllowed => "passed over, not allowed".into(),
+        What::Unbegun(knock) => format!("knock {knock} passed over, without the first"),
+        What::Stage(_) | What::Opening | What::TimedOut(_) => what.sentence(false),
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 use knock_core::config::Interfaces;
 
 use crate::log;
@@ -74,6 +74,11 @@ pub(crate) fn parse() -> Result<Arguments, ExitCode> {
     Ok(arguments)
 }
 
+/// The command line as a whole, for completions and manual pages.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// `--c` has always been short for `--config`, and stays so beside `--check`.
 fn unambiguous(argument: OsString) -> OsString {
     match argument.to_str().and_then(|text| text.strip_prefix("--c")) {
@@ -89,8 +94,7 @@ mod tests {
 
     #[test]
     fn takes_what_knockd_takes() {
-        use clap::CommandFactory as _;
-        Arguments::command().debug_assert();
+        command().debug_assert();
         let line = "knockd -dvl4 -i eth0 --conf=/x -p /y -D --logf /z -s -i wg0 extra";
         let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
         assert!(arguments.daemon && arguments.verbose && arguments.lookup && arguments.only_ip_v4);

@@ -11,7 +11,7 @@ use knock_core::doorkeeper::{Job, JobId};
 use knock_linux::process::detach_from_us;
 use rustix::fs::{OFlags, fcntl_setfl};
 
-use crate::log::Log;
+use crate::log::{Facts, Log, Topic};
 
 /// The longest line of output that is logged, in bytes; longer ones are broken.
 const MAX_LINE: usize = 1024;
@@ -25,7 +25,7 @@ const MAX_LEFT_OPEN: usize = 128;
 /// The commands that run, and the output that still comes.
 #[derive(Default)]
 pub(crate) struct Runner {
-    running: Vec<(JobId, String, Child)>,
+    running: Vec<(Job, Child)>,
     outputs: Vec<Output>,
 }
 
@@ -42,7 +42,7 @@ impl Runner {
     /// Starts a command; whether it could be.
     pub(crate) fn run(&mut self, job: Job, log: &mut Log) -> bool {
         let door = job.door.name.clone();
-        log.say(&format!("{door}: running command: {}", job.command));
+        log.tell(&format!("{door}: running command: {}", job.command), facts(&job, Topic::Command));
         match start(&job) {
             Ok((child, pipe)) => {
                 self.outputs.push(Output {
@@ -52,11 +52,12 @@ impl Runner {
                     line: Vec::new(),
                     logged: 0,
                 });
-                self.running.push((job.id, door, child));
+                self.running.push((job, child));
                 true
             }
             Err(error) => {
-                log.complain(&format!("{door}: error: command could not be started: {error}"));
+                let message = format!("{door}: error: command could not be started: {error}");
+                log.complain_of(&message, facts(&job, Topic::CommandFailed));
                 false
             }
         }
@@ -65,29 +66,34 @@ impl Runner {
     /// The commands that have ended since the last call.
     pub(crate) fn reap(&mut self, log: &mut Log) -> Vec<JobId> {
         let mut ended = Vec::new();
-        self.running.retain_mut(|(job, door, child)| match child.try_wait() {
+        self.running.retain_mut(|(job, child)| match child.try_wait() {
             Ok(None) => true,
             // An error says that somebody else waited for it: it has ended, too.
             outcome => {
-                ended.push((*job, door.clone(), outcome.ok().flatten()));
+                ended.push((job.clone(), outcome.ok().flatten()));
                 false
             }
         });
         if !ended.is_empty() {
             self.collect(log);
         }
-        for (_, door, status) in &ended {
-            if let Some(told) = status.and_then(unsuccessful) {
-                log.say(&format!("{door}: {told}"));
+        for (job, status) in &ended {
+            if let Some((status, told)) = status.and_then(|status| Some((status, unsuccessful(status)?))) {
+                let facts = Facts {
+                    status: status.code(),
+                    signal: status.signal(),
+                    ..facts(job, Topic::CommandFailed)
+                };
+                log.tell(&format!("{}: {told}", job.door.name), facts);
             }
         }
         self.let_go_of_the_oldest();
-        ended.into_iter().map(|(job, ..)| job).collect()
+        ended.into_iter().map(|(job, _)| job.id).collect()
     }
 
     /// Closes pipes of commands that have ended, where what they left behind holds too many of them open.
     fn let_go_of_the_oldest(&mut self) {
-        let running: Vec<_> = self.running.iter().map(|(job, ..)| *job).collect();
+        let running: Vec<_> = self.running.iter().map(|(job, _)| job.id).collect();
         let left_open = self.outputs.iter().filter(|output| !running.contains(&output.job)).count();
         let mut surplus = left_open.saturating_sub(MAX_LEFT_OPEN);
         self.outputs.retain(|output| {
@@ -106,6 +112,12 @@ impl Runner {
     pub(crate) fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.outputs.iter().map(|output| output.pipe.as_fd())
     }
+}
+
+/// What a line about a command is about.
+fn facts(job: &Job, event: Topic) -> Facts {
+    let purpose = if job.closes { "close" } else { "open" };
+    Facts { address: Some(job.address), purpose: Some(purpose), ..Facts::about(&job.door.name, event) }
 }
 
 fn start(job: &Job) -> io::Result<(Child, PipeReader)> {
@@ -193,6 +205,7 @@ impl Output {
         } else {
             String::from_utf8_lossy(&line)
         };
-        log.say(&format!("{}: output: {text}", self.door));
+        let facts = Facts::about(&self.door, Topic::CommandOutput);
+        log.tell(&format!("{}: output: {text}", self.door), facts);
     }
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use knock_core::config::{
-    self, AcceptRule, Config, Diagnostic, Door, Interfaces, SequenceSource, Severity, Source,
+    self, AcceptRule, Config, Diagnostic, Door, Interfaces, JournalFields, LogFormat, SequenceSource,
+    Severity, Source,
 };
 use knock_core::control::socket_path;
 use knock_core::sequence::Sequence;
@@ -26,6 +27,9 @@ const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/knockd";
 pub(crate) struct Settings {
     pub(crate) interfaces: Interfaces,
     pub(crate) log_file: Option<PathBuf>,
+    pub(crate) log_format: LogFormat,
+    pub(crate) journal_fields: JournalFields,
+    pub(crate) metrics_file: Option<PathBuf>,
     pub(crate) pid_file: PathBuf,
     pub(crate) use_syslog: bool,
     pub(crate) guard: bool,
@@ -146,6 +150,9 @@ fn settings(arguments: &Arguments, options: config::Options, doors: Vec<ReadyDoo
     Settings {
         interfaces: arguments.interface.clone().or(options.interfaces).unwrap_or_default(),
         log_file: options.log_file.as_ref().or(arguments.logfile.as_ref()).map(absolute),
+        log_format: options.log_format,
+        journal_fields: options.journal_fields,
+        metrics_file: options.metrics_file.as_ref().map(absolute),
         pid_file: options
             .pid_file
             .as_ref()

@@ -19,6 +19,7 @@ mod daemon;
 mod journal;
 mod log;
 mod lookup;
+mod metrics;
 mod native;
 mod one_time;
 mod owner;
@@ -31,6 +32,8 @@ mod syslog;
 mod watched;
 
 use std::process::ExitCode;
+
+pub use cli::command;
 
 /// Runs the daemon, or what else the command line asks for.
 pub fn run() -> ExitCode {

@@ -136,7 +136,7 @@ fn answer_all(asked: &Receiver<IpAddr>, answer: &SyncSender<(IpAddr, Name)>, rin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Kind;
+    use crate::log::{Facts, Kind, Topic};
 
     /// A look-up whose name servers never answer.
     fn unanswered() -> (Lookup, Receiver<IpAddr>) {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     fn line(source: u32) -> Line {
-        Line::new(Some(IpAddr::V4(source.into())), "knocks", Kind::Recorded)
+        Line::new(Some(IpAddr::V4(source.into())), "knocks", Kind::Recorded, Facts::of(Topic::Stage))
     }
 
     #[test]

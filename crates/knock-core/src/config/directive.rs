@@ -11,6 +11,9 @@ use super::nearest::{nearest, shortened};
 pub(super) enum OptionName {
     UseSyslog,
     LogFile,
+    LogFormat,
+    JournalFields,
+    MetricsFile,
     PidFile,
     Interface,
     Guard,
@@ -83,9 +86,12 @@ const fn also(directive: Directive, alias: &'static str) -> Directive {
     Directive { alias: Some(alias), ..directive }
 }
 
-const DIRECTIVES: [Directive; 27] = [
+const DIRECTIVES: [Directive; 30] = [
     option("UseSyslog", OptionName::UseSyslog),
     option("LogFile", OptionName::LogFile),
+    option("log_format", OptionName::LogFormat),
+    option("journal_fields", OptionName::JournalFields),
+    option("metrics_file", OptionName::MetricsFile),
     option("PidFile", OptionName::PidFile),
     option("Interface", OptionName::Interface),
     option("guard", OptionName::Guard),

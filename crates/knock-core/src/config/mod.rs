@@ -29,7 +29,7 @@ pub use diagnostic::{Diagnostic, Severity, Source};
 pub use door::{Commands, Door, DoorKey, SequenceSource};
 pub use interfaces::Interfaces;
 pub use native::{AcceptRule, DEFAULT_MARK, Established, Native, PortRange, Widen};
-pub use options::Options;
+pub use options::{JournalFields, LogFormat, Options};
 pub use time::duration;
 pub use value::FlagRule;
 

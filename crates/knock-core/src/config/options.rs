@@ -20,6 +20,12 @@ pub struct Options {
     pub interfaces_span: Option<Range<usize>>,
     /// `LogFile`.
     pub log_file: Option<PathBuf>,
+    /// `log_format`.
+    pub log_format: LogFormat,
+    /// `journal_fields`.
+    pub journal_fields: JournalFields,
+    /// `metrics_file`.
+    pub metrics_file: Option<PathBuf>,
     /// `PidFile`.
     pub pid_file: Option<PathBuf>,
     /// `UseSyslog`.
@@ -39,12 +45,37 @@ pub struct Options {
     pub control_socket: Option<PathBuf>,
 }
 
+/// The form of the log's lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// As knockd writes them.
+    #[default]
+    Classic,
+    /// A JSON object each.
+    Json,
+}
+
+/// Whether the system's journal is sent what a line is about, beside the line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JournalFields {
+    /// Unless it passes the lines on to another log daemon, which would write them otherwise than knockd's.
+    #[default]
+    Auto,
+    /// Wherever there is a journal.
+    Yes,
+    /// Nowhere.
+    No,
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             interfaces: None,
             interfaces_span: None,
             log_file: None,
+            log_format: LogFormat::default(),
+            journal_fields: JournalFields::default(),
+            metrics_file: None,
             pid_file: None,
             use_syslog: false,
             guard: true,
@@ -78,6 +109,13 @@ impl Options {
         match which {
             OptionName::UseSyslog => self.use_syslog = true,
             OptionName::LogFile => self.log_file = path,
+            OptionName::LogFormat => {
+                self.log_format = value::choice(&value.tidied(diagnostics), LOG_FORMATS)?;
+            }
+            OptionName::JournalFields => {
+                self.journal_fields = value::choice(&value.tidied(diagnostics), JOURNAL_FIELDS)?;
+            }
+            OptionName::MetricsFile => self.metrics_file = path,
             OptionName::PidFile => self.pid_file = path,
             OptionName::Interface => {
                 let parse = |text| Interfaces::parse(text).map_err(|fault| fault.shifted(value.start));
@@ -100,6 +138,9 @@ impl Options {
     }
 }
 
+const LOG_FORMATS: [(&str, LogFormat); 2] = [("classic", LogFormat::Classic), ("json", LogFormat::Json)];
+const JOURNAL_FIELDS: [(&str, JournalFields); 3] =
+    [("auto", JournalFields::Auto), ("yes", JournalFields::Yes), ("no", JournalFields::No)];
 const YES_OR_NO: [(&str, bool); 2] = [("yes", true), ("no", false)];
 const ACCEPT_RULES: [(&str, AcceptRule); 2] = [("auto", AcceptRule::Auto), ("none", AcceptRule::None)];
 

@@ -86,6 +86,9 @@ fn reads_every_directive_of_native_doors() {
          \taccept_rule = NONE\n\
          \tState_Directory = /srv/knockd\n\
          \tcontrol_socket = /run/k.sock\n\
+         \tLog_Format = JSON\n\
+         \tjournal_fields = Yes\n\
+         \tmetrics_file = /srv/knockd.prom\n\
          [shut]\n\
          \tsequence = 5142,7319:udp,6623\n\
          \tclose = shell\n\
@@ -102,6 +105,8 @@ fn reads_every_directive_of_native_doors() {
     assert_eq!((options.guard, options.mark, options.accept_rule), (false, 0x800, AcceptRule::None));
     assert_eq!(options.state_directory, Some("/srv/knockd".into()));
     assert_eq!(options.control_socket, Some("/run/k.sock".into()));
+    assert_eq!((options.log_format, options.journal_fields), (LogFormat::Json, JournalFields::Yes));
+    assert_eq!(options.metrics_file, Some("/srv/knockd.prom".into()));
     let [shut, shell] = &config.doors[..] else { panic!() };
     assert_eq!((shut.closes.as_deref(), &shut.native), (Some("shell"), &None));
     assert_eq!(shell.closes.as_deref(), Some("shut"));
@@ -282,6 +287,8 @@ fn each_mistake_of_native_doors_has_its_place_and_what_was_expected() {
         (option("mark = 1f"), "f:2:8: error: \"1f\" is no number"),
         (option("mark ="), "f:2:7: error: the number is missing"),
         (option("accept_rule = always"), "f:2:15: error: unknown value \"always\"; expected auto or none"),
+        (option("log_format = xml"), "f:2:14: error: unknown value \"xml\"; expected classic or json"),
+        (option("journal_fields = 1"), "f:2:18: error: unknown value \"1\"; expected auto or yes or no"),
         (
             option("open = 22/tcp"),
             "f:2:1: error: open does not belong into this section; expected it in a door's section",

@@ -43,6 +43,11 @@ pub enum Answer {
         /// Each attempt.
         attempts: Vec<Attempt>,
     },
+    /// What the daemon counts and measures.
+    Metrics {
+        /// In Prometheus' text format.
+        text: String,
+    },
     /// What became of an address's knocks.
     Explained {
         /// Whose.

@@ -40,6 +40,8 @@ pub enum Request {
         /// Grants for this address only, or for this network as it is listed.
         address: Option<Network>,
     },
+    /// What the daemon counts and measures: [`Answer::Metrics`](super::Answer::Metrics).
+    Metrics {},
     /// Events from now on, until either side closes: [`Answer::Watching`](super::Answer::Watching), and then an
     /// [`Answer::Event`](super::Answer::Event) each.
     Watch {},

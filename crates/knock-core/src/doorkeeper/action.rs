@@ -27,6 +27,8 @@ pub struct Job {
     pub address: IpAddr,
     /// For `/bin/sh -c`.
     pub command: String,
+    /// Whether it closes what another has opened.
+    pub closes: bool,
 }
 
 /// How a command ended.
@@ -147,6 +149,8 @@ pub enum Action {
         native: bool,
         /// Why it closes.
         why: Why,
+        /// How long it was open; `None` where it was opened before the machine was booted.
+        lasted: Option<Duration>,
     },
     /// A door of commands was open for the address already and stays open so much longer.
     Extended {

@@ -369,7 +369,8 @@ impl Doorkeeper {
             actions.extend(native.then_some(Action::Shut(door, network)));
             return;
         }
-        actions.push(Action::Closing { door: door.clone(), network, source, native, why });
+        let lasted = (!grant.earlier_boot).then(|| now.since(grant.opened));
+        actions.push(Action::Closing { door: door.clone(), network, source, native, why, lasted });
         let Some(stop) = stop else { return self.finish(id, now, actions) };
         actions.extend(native.then(|| Action::Shut(door.clone(), network)));
         grant.state = State::Stopping;
@@ -490,7 +491,8 @@ impl Doorkeeper {
         purpose: Purpose,
         actions: &mut Vec<Action>,
     ) {
-        let job = Job { id: JobId(self.next_id()), door, address, command };
+        let closes = matches!(purpose, Purpose::Stop(_));
+        let job = Job { id: JobId(self.next_id()), door, address, command, closes };
         actions.extend(self.turns.join(job, purpose).into_iter().map(Action::Run));
     }
 

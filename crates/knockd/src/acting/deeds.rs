@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use knock_core::config::{DoorKey, Native as NativeDoor};
 use knock_core::control::Seconds;
-use knock_core::doorkeeper::{Action, Exit, Why};
+use knock_core::doorkeeper::{Action, Exit, Job, Why};
 use knock_core::history::Recorded;
 use knock_core::journal::Record;
 use knock_core::network::Network;
@@ -14,6 +15,7 @@ use knock_core::time::Timestamp;
 use super::configuring::grants;
 use super::{Acting, SYNC};
 use crate::audit::Audit;
+use crate::log::{Facts, Topic};
 use crate::native;
 
 impl Acting {
@@ -56,15 +58,20 @@ impl Acting {
             Action::Forget(door, network) => self.note(&Record::End(door, network), now, audit),
             Action::Open { .. } | Action::Shut(..) => moves.push(action),
             Action::Run(job) => {
-                let (id, door, address) = (job.id, job.door.name.clone(), job.address);
-                if !self.runner.run(job, &mut audit.log) {
+                let Job { id, door, address, closes, .. } = job.clone();
+                if self.runner.run(job, &mut audit.log) {
+                    self.tell_opened_by_command(&door, address, closes, audit);
+                } else {
                     let reason = "the command could not be started".to_owned();
-                    audit.tell(address, &door, Recorded::Refused(reason), now, None);
+                    let what = Recorded::Refused(reason);
+                    let purpose = Some(if closes { "close" } else { "open" });
+                    let facts = Facts { purpose, ..refused(address, &door, &what, "command") };
+                    audit.tell_as(address, &door.name, what, now, None, facts);
                     self.doorkeeper.handle_exit(id, Exit::NotStarted, now, &mut more);
                 }
             }
-            Action::Closing { door, network, source, native, why } => {
-                tell_closing(&door, network, source, native, &why, now, audit);
+            Action::Closing { door, network, source, native, why, lasted } => {
+                tell_closing(&door, network, source, native, &why, lasted, now, audit);
             }
             Action::Extended { door, address, timeout } => {
                 let line = format!("{door}: still open, for another {} s", timeout.as_secs_f64());
@@ -77,14 +84,17 @@ impl Acting {
                 );
             }
             Action::Overloaded { door, address } => {
-                let reason = Recorded::Refused("too many commands wait, or too much is open".into());
+                let what = Recorded::Refused("too many commands wait, or too much is open".into());
                 let line = format!("{door}: too many commands wait, not opened");
-                audit.tell(address, &door.name, reason, now, Some(&line));
+                let facts = refused(address, &door, &what, "overload");
+                audit.tell_as(address, &door.name, what, now, Some(&line), facts);
             }
             Action::Refused { door, address } => {
                 let reason = self.journal.failure().unwrap_or("the journal cannot be written").to_owned();
                 let line = format!("{door}: not opened: {reason}");
-                audit.tell(address, &door.name, Recorded::Refused(reason), now, Some(&line));
+                let what = Recorded::Refused(reason);
+                let facts = refused(address, &door, &what, "journal");
+                audit.tell_as(address, &door.name, what, now, Some(&line), facts);
             }
         }
         more
@@ -106,7 +116,9 @@ impl Acting {
                 Ok(()) => self.tell_opened(&door, source, network, until, extended, now, audit),
                 Err(error) => {
                     let line = format!("{door}: not opened: {error}");
-                    audit.tell(source, &door.name, Recorded::Refused(error.clone()), now, Some(&line));
+                    let what = Recorded::Refused(error.clone());
+                    let facts = refused(source, &door, &what, "kernel");
+                    audit.tell_as(source, &door.name, what, now, Some(&line), facts);
                     self.doorkeeper.handle_failed(grant, now, &mut more);
                 }
             }
@@ -133,18 +145,37 @@ impl Acting {
             (false, time) => {
                 let whom = if network.is_host() { String::new() } else { format!(" to {network}") };
                 let time = time.map_or("until it is closed".into(), |seconds| format!("for {seconds} s"));
-                format!("{door}: opened {}{whom} {time}", self.ports(door))
+                format!("{door}: opened {}{whom} {time}", self.ports(door).join(", "))
             }
         };
         let what = if extended { Recorded::Extended { lasts } } else { Recorded::Opened { lasts } };
-        audit.tell(source, &door.name, what, now, Some(&line));
+        let facts = Facts {
+            network: Some(network),
+            ports: self.ports(door),
+            ..Facts::between(source, &door.name, &what)
+        };
+        audit.tell_as(source, &door.name, what, now, Some(&line), facts);
     }
 
-    /// What a native door opens, in words.
-    fn ports(&self, key: &DoorKey) -> String {
+    /// Of a door that only commands open knockd's log has the command alone.
+    fn tell_opened_by_command(&self, door: &DoorKey, address: IpAddr, closes: bool, audit: &mut Audit) {
+        if closes || !self.ports(door).is_empty() {
+            return;
+        }
+        let facts = Facts { address: Some(address), ..Facts::about(&door.name, Topic::Opened) };
+        audit.log.tell_programs(Some(address), || format!("{door}: opened by its command"), facts);
+    }
+
+    /// What a native door opens.
+    fn ports(&self, key: &DoorKey) -> Vec<String> {
         let door = self.doors.iter().find(|acting| acting.door.key == *key);
         door.and_then(|acting| acting.door.native.as_ref()).map(ports).unwrap_or_default()
     }
+}
+
+/// What a refusal is about.
+fn refused(address: IpAddr, door: &DoorKey, what: &Recorded, reason: &'static str) -> Facts {
+    Facts { reason: Some(reason), ..Facts::between(address, &door.name, what) }
 }
 
 /// What the kernel is to do for this.
@@ -159,24 +190,28 @@ fn change(action: &Action, now: Timestamp) -> Option<native::Change<'_>> {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "they are what there is to tell")]
 fn tell_closing(
     door: &DoorKey,
     network: Network,
     source: IpAddr,
     native: bool,
     why: &Why,
+    lasted: Option<Duration>,
     now: Timestamp,
     audit: &mut Audit,
 ) {
-    let reason = match why {
-        Why::TimeOver => "its time is over".to_owned(),
-        Why::Knocked(name) => format!("by knocking at {name}"),
-        Why::ByHand => "by an administrator".into(),
-        Why::DoorGone => "the configuration no longer has this door, or has it for other networks".into(),
-        Why::DoorChanged => "the configuration has another kind of door now".into(),
-        Why::KernelRefused => "the kernel did not take it".into(),
-        Why::Shutdown => "the daemon ends".into(),
-        Why::Unsure => "the journal cannot be relied on".into(),
+    let (code, reason) = match why {
+        Why::TimeOver => ("time_over", "its time is over".to_owned()),
+        Why::Knocked(name) => ("knocked", format!("by knocking at {name}")),
+        Why::ByHand => ("by_hand", "by an administrator".into()),
+        Why::DoorGone => {
+            ("door_gone", "the configuration no longer has this door, or has it for other networks".into())
+        }
+        Why::DoorChanged => ("door_changed", "the configuration has another kind of door now".into()),
+        Why::KernelRefused => ("kernel", "the kernel did not take it".into()),
+        Why::Shutdown => ("shutdown", "the daemon ends".into()),
+        Why::Unsure => ("journal", "the journal cannot be relied on".into()),
     };
     let line = match (native, why) {
         // As knockd has it.
@@ -185,11 +220,17 @@ fn tell_closing(
         _ if network.is_host() => Some(format!("{door}: closed: {reason}")),
         _ => Some(format!("{door}: closed to {network}: {reason}")),
     };
-    audit.tell(source, &door.name, Recorded::Closed(reason), now, line.as_deref());
+    let what = Recorded::Closed(reason);
+    let facts = Facts {
+        network: Some(network),
+        reason: Some(code),
+        open_seconds: lasted.map(Seconds),
+        ..Facts::between(source, &door.name, &what)
+    };
+    audit.tell_as(source, &door.name, what, now, line.as_deref(), facts);
 }
 
-/// What a native door opens, in words.
-fn ports(native: &NativeDoor) -> String {
-    let ports: Vec<_> = native.ports.iter().map(ToString::to_string).collect();
-    ports.join(", ")
+/// What a native door opens.
+fn ports(native: &NativeDoor) -> Vec<String> {
+    native.ports.iter().map(ToString::to_string).collect()
 }

@@ -21,6 +21,7 @@ use knock_core::tracker::DoorIndex;
 use crate::audit::Audit;
 use crate::commands::Runner;
 use crate::journal::Journal;
+use crate::log::{Facts, Topic};
 use crate::native::Native;
 use crate::one_time::{OneTimeFile, Unmarked, used_up};
 use configuring::grants;
@@ -253,7 +254,9 @@ impl Acting {
     /// Tells what stays open when the daemon ends.
     pub(crate) fn tell_owed(&self, audit: &mut Audit) {
         for (door, address, command) in self.doorkeeper.owed() {
-            audit.complain(&format!("{address}: {door}: still open: this did not run to its end: {command}"));
+            let message = format!("{address}: {door}: still open: this did not run to its end: {command}");
+            let facts = Facts { address: Some(address), ..Facts::about(&door.name, Topic::LeftOpen) };
+            audit.complain_of(&message, facts);
         }
     }
 }

@@ -33,6 +33,13 @@ const REST: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ConnectionId(u64);
 
+/// A process that asked something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) uid: u32,
+    pub(crate) pid: i32,
+}
+
 /// The control socket and its connections.
 pub(crate) struct ControlSocket {
     place: Place,
@@ -86,6 +93,13 @@ impl ControlSocket {
             self.serve(now, &mut requests);
         }
         requests
+    }
+
+    /// Who asked; `None` where they are gone, or the system does not tell.
+    pub(crate) fn peer(&self, id: ConnectionId) -> Option<Peer> {
+        let (_, connection) = self.connections.iter().find(|(each, _)| *each == id)?;
+        let peer = socket_peercred(connection).ok()?;
+        Some(Peer { uid: peer.uid.as_raw(), pid: peer.pid.as_raw_nonzero().get() })
     }
 
     /// Answers a request. Where whoever asked is gone, nothing happens.

@@ -35,6 +35,7 @@ impl Daemon<'_> {
             Request::Doors { secrets } => Answer::Doors { doors: self.doors(secrets) },
             Request::Grants {} => Answer::Grants { grants: self.grants(now) },
             Request::Attempts {} => Answer::Attempts { attempts: self.attempts(now) },
+            Request::Metrics {} => Answer::Metrics { text: self.metrics(true, now) },
             Request::Watch {} => Answer::Watching {},
             Request::Explain { address, secrets } => self.explain(address.to_canonical(), secrets, now),
             Request::Open { door, address, open_for } => {
@@ -52,7 +53,7 @@ impl Daemon<'_> {
         }
     }
 
-    fn status(&mut self, now: Timestamp) -> Status {
+    pub(super) fn status(&mut self, now: Timestamp) -> Status {
         let watched = self.reading.watched();
         let interfaces = watched.links().map(|link| Interface {
             name: link.name.clone(),
@@ -120,7 +121,7 @@ impl Daemon<'_> {
         })
     }
 
-    fn doors(&self, secrets: bool) -> Vec<Door> {
+    pub(super) fn doors(&self, secrets: bool) -> Vec<Door> {
         let mut open: HashMap<_, usize> = HashMap::new();
         for grant in self.acting.doorkeeper().grants() {
             *open.entry(&grant.opening.door).or_default() += 1;

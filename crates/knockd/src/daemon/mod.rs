@@ -1,6 +1,7 @@
 //! The daemon itself: start, event loop and end.
 
 mod answers;
+mod metrics;
 mod reload;
 mod reports;
 
@@ -29,7 +30,7 @@ use crate::check;
 use crate::cli::Arguments;
 use crate::configuration::{self, Loaded, Occasion, Settings};
 use crate::control::{ConnectionId, ControlSocket};
-use crate::log::{self, Log};
+use crate::log::{self, Facts, Log, Topic};
 use crate::native::Native;
 use crate::pid_file::PidFile;
 use crate::reading::{Heard, Reading};
@@ -118,6 +119,7 @@ impl<'a> Daemon<'a> {
             log.record(&source.line(remark));
         }
         let mut audit = Audit::new(log);
+        audit.metrics_file.set_path(settings.metrics_file.as_deref());
         let control = open_control(&settings, &mut audit);
         let started = clock::now();
         let doors = std::mem::take(&mut settings.doors);
@@ -160,7 +162,7 @@ impl<'a> Daemon<'a> {
     fn announce(&mut self) {
         let names = self.reading.watched().names();
         self.audit.log.print(&format!("listening on {names}..."));
-        self.audit.log.record(&format!("starting up, listening on {names}"));
+        self.audit.log.record_as(&format!("starting up, listening on {names}"), Facts::of(Topic::Started));
         self.tell_troubles();
         self.audit.log.flush();
     }
@@ -247,6 +249,7 @@ impl<'a> Daemon<'a> {
         let deadlines = [
             self.reading.next_deadline(now),
             self.quota.next_deadline(),
+            self.audit.metrics_file.next_deadline(),
             (self.reading.lost() > self.lost_told).then_some(self.quiet_until),
             self.acting.next_deadline(),
             self.links_due,
@@ -332,6 +335,7 @@ impl<'a> Daemon<'a> {
         self.acting.handle_timer(now, &mut self.audit);
         self.audit.log.release();
         self.handle_confirmation(now);
+        self.handle_metrics(now);
         if self.links_due.is_some_and(|due| due <= now) {
             self.links_due = None;
             if let Err(error) = self.follow_links() {
@@ -380,7 +384,9 @@ impl<'a> Daemon<'a> {
             self.links_due.get_or_insert(now + LINKS_SETTLE);
         }
         for (connection, request) in requests {
+            self.audit.log.by = self.control.as_ref().and_then(|control| control.peer(connection));
             let answer = self.answer(connection, request, now);
+            self.audit.log.by = None;
             // Whoever hears the answer finds in the log what it tells.
             self.audit.log.flush();
             if let Some(control) = &mut self.control {
@@ -401,7 +407,8 @@ impl<'a> Daemon<'a> {
         self.tell_rest_of_overload(clock::now());
         self.acting.sync(&mut self.audit);
         self.audit.log.print("closing...");
-        self.audit.log.record("shutting down");
+        self.audit.log.record_as("shutting down", Facts::of(Topic::Stopped));
+        self.write_metrics(clock::now(), false);
         self.audit.log.release_all();
         self.audit.log.flush();
         self.pid_file = None;

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use knock_core::config::Severity;
-use knock_core::control::EventKind;
 use knock_core::time::Timestamp;
 use knock_core::way_in::{WayIn, way_in};
 
 use super::{Daemon, find};
 use crate::configuration::{self, Loaded, Occasion, ReadyDoor, Settings};
+use crate::log::{Facts, Topic};
 
 /// How long after the old configuration could not be put in force that is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -51,7 +51,8 @@ impl Daemon<'_> {
             for error in errors {
                 self.audit.complain(error);
             }
-            self.audit.complain("the new configuration cannot be used: the old one stays in force");
+            let message = "the new configuration cannot be used: the old one stays in force";
+            self.audit.complain_of(message, Facts::of(Topic::ReloadFailed));
         }
         outcome
     }
@@ -92,7 +93,7 @@ impl Daemon<'_> {
     pub(super) fn confirm(&mut self) -> bool {
         let confirmed = self.unconfirmed.take().is_some();
         if confirmed {
-            self.audit.log.record("the configuration is confirmed");
+            self.audit.log.record_as("the configuration is confirmed", Facts::of(Topic::Confirmed));
         }
         confirmed
     }
@@ -110,10 +111,13 @@ impl Daemon<'_> {
         let loaded = configuration::interpret(self.arguments, &self.base, before.clone(), &unmarked, missing);
         let name = self.arguments.config.display();
         match self.take(loaded, now) {
-            Ok(_) => self.audit.complain(&format!(
-                "warning: the configuration was not confirmed in time: the one from before is in force again; \
-                 {name} still holds the new one, which the next start takes: put the old one back there"
-            )),
+            Ok(_) => self.audit.complain_of(
+                &format!(
+                    "warning: the configuration was not confirmed in time: the one from before is in force again; \
+                     {name} still holds the new one, which the next start takes: put the old one back there"
+                ),
+                Facts::of(Topic::RolledBack),
+            ),
             Err(errors) => {
                 self.unconfirmed = Some(Unconfirmed { until: now + RETRY, before, told: true });
                 for error in errors.iter().filter(|_| !told) {
@@ -143,7 +147,7 @@ impl Daemon<'_> {
             self.audit.log.record(warning);
         }
         self.tell_troubles();
-        self.audit.publish(EventKind::Reloaded, "the configuration was read anew");
+        self.audit.tell_reloaded();
         let troubles = self.troubles().into_iter().map(|trouble| format!("warning: {trouble}"));
         Ok(warnings.into_iter().chain(troubles).collect())
     }
@@ -158,6 +162,7 @@ impl Daemon<'_> {
         self.acting.reconfigure(doors, &settings, heed, now, &mut self.audit)?;
         self.links = links;
         self.audit.log.reopen(&settings);
+        self.audit.metrics_file.set_path(settings.metrics_file.as_deref());
         self.tell_of_other_places(&settings);
         Ok(())
     }

@@ -12,6 +12,7 @@ impl Daemon<'_> {
     pub(super) fn handle(&mut self, mut reports: Vec<Event>, now: Timestamp) {
         for report in reports.drain(..) {
             let Event { door, source, what } = report;
+            self.audit.log.counts.knock(self.acting.name(door), &what);
             if self.quota.admits(&report, now) {
                 self.tell(&report, now);
             }
