@@ -16,7 +16,7 @@ mod interfaces;
 mod lines;
 mod native;
 mod native_draft;
-mod nearest;
+pub mod nearest;
 mod options;
 mod ports;
 mod strict;

@@ -1,7 +1,7 @@
 //! What a mistyped name may have meant.
 
-/// The name that is most like `text`, in any case, where one is like enough.
-pub(super) fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The name that is most like `text`, in any case, where one is like enough: where at most three letters in ten differ.
+pub fn nearest<'a>(text: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const ALIKE: f64 = 0.7;
     let word = shortened(text).to_ascii_lowercase();
     let scored = names.map(|name| {

@@ -6,7 +6,6 @@
 //!
 //! Nothing in it is guessed at: a key that is unknown, or a value that is none, makes the whole file unusable.
 
-mod nearest;
 mod place;
 mod read;
 
@@ -15,9 +14,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use knock_core::config::nearest::nearest;
+
 use crate::request::Ports;
 use crate::settings::Settings;
-use nearest::nearest;
 
 /// The hosts of a file.
 #[derive(Debug)]

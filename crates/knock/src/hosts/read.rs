@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
+use knock_core::config::nearest::nearest;
 use knock_core::config::{Diagnostic, Severity, Source};
 use knock_core::sequence::Sequence;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::nearest::nearest;
 use super::{Host, base, place};
 use crate::request::Ports;
 use crate::resolve::Wanted;
