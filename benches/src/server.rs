@@ -141,14 +141,12 @@ impl Server {
 
     /// The processor time of all its threads so far.
     pub(crate) fn busy(&self) -> io::Result<Duration> {
-        busy(self.id())
+        self.processes()?.into_iter().map(busy).sum()
     }
 
     /// The same as the kernel counts it in ticks of a hundredth of a second.
     pub(crate) fn ticks(&self) -> io::Result<u64> {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.id()))?;
-        let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
-        Ok(fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum())
+        self.processes()?.into_iter().map(ticks).sum()
     }
 
     /// Its resident memory, in KiB.
@@ -158,8 +156,7 @@ impl Server {
 
     /// How often its threads were woken.
     pub(crate) fn wakes(&self) -> io::Result<u64> {
-        let status = |thread: PathBuf| field(&thread.join("status"), "voluntary_ctxt_switches:");
-        threads(self.id())?.map(|thread| status(thread?)).sum()
+        self.processes()?.into_iter().map(wakes).sum()
     }
 
     /// The most that its resident memory ever was, in KiB.
@@ -168,7 +165,19 @@ impl Server {
     }
 
     fn status(&self, name: &str) -> io::Result<u64> {
-        field(Path::new(&format!("/proc/{}/status", self.id())), name)
+        let of_one = |id| field(Path::new(&format!("/proc/{id}/status")), name);
+        self.processes()?.into_iter().map(of_one).sum()
+    }
+
+    /// The daemon's process, and the one that reads packets for it.
+    fn processes(&self) -> io::Result<Vec<u32>> {
+        let id = self.id();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+        let reads = |id: &u32| {
+            fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| line.starts_with(b"knockd: reading"))
+        };
+        let children = children.split_whitespace().filter_map(|id| id.parse().ok()).filter(reads);
+        Ok(std::iter::once(id).chain(children).collect())
     }
 
     fn wait_for_log(&self, part: &str) -> io::Result<()> {
@@ -194,6 +203,17 @@ pub(crate) fn busy(id: u32) -> io::Result<Duration> {
         nanoseconds.map(Duration::from_nanos).ok_or_else(|| io::Error::other("no schedstat"))
     };
     threads(id)?.map(|thread| of_one(thread?)).sum()
+}
+
+fn ticks(id: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    Ok(fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum())
+}
+
+fn wakes(id: u32) -> io::Result<u64> {
+    let status = |thread: PathBuf| field(&thread.join("status"), "voluntary_ctxt_switches:");
+    threads(id)?.map(|thread| status(thread?)).sum()
 }
 
 /// The directories of the threads of a process.
