@@ -3,10 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::sequence::Step;
 
 /// A transport protocol that a port can be knocked with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Protocol {
     /// RFC 9293.
     Tcp,
@@ -34,7 +36,7 @@ impl fmt::Display for Protocol {
 }
 
 /// The control bits of a TCP header that `TCPFlags` can name (RFC 9293, section 3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TcpFlags(u8);
 
 impl TcpFlags {

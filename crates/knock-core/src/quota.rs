@@ -25,6 +25,8 @@ const TELL: Duration = Duration::from_secs(60);
 
 /// Decides what is told.
 pub struct Quota {
+    /// So many times as much as usual.
+    generosity: u32,
     lines: Spending,
     remarks: Spending,
     hasher: RandomState,
@@ -33,9 +35,24 @@ pub struct Quota {
     tell_at: Option<Timestamp>,
 }
 
+/// How much more may be told behind another quota, whose events may come in all at once.
+const BACKSTOP: u32 = 4;
+
 impl Default for Quota {
     fn default() -> Self {
+        Self::generous(1)
+    }
+}
+
+impl Quota {
+    /// For what has passed another quota, if that was kept: it says nothing then.
+    pub fn backstop() -> Self {
+        Self::generous(BACKSTOP)
+    }
+
+    fn generous(generosity: u32) -> Self {
         Self {
+            generosity,
             lines: Spending::default(),
             remarks: Spending::default(),
             hasher: RandomState::new(),
@@ -44,9 +61,7 @@ impl Default for Quota {
             tell_at: None,
         }
     }
-}
 
-impl Quota {
     /// Whether this is to be told.
     pub fn admits(&mut self, event: &Event, now: Timestamp) -> bool {
         let is_line = match event.what {
@@ -56,7 +71,7 @@ impl Quota {
         };
         let spending = if is_line { &mut self.lines } else { &mut self.remarks };
         let source = self.hasher.hash_one(Network::party(event.source)) as usize % SHARES;
-        let admitted = spending.spend(right_knocks(&event.what) > 1, source, now);
+        let admitted = spending.spend(self.generosity, right_knocks(&event.what) > 1, source, now);
         if is_line && !admitted {
             self.left_out = self.left_out.saturating_add(1);
             self.tell_at.get_or_insert(now + FIRST);
@@ -106,11 +121,12 @@ impl Default for Spending {
 
 impl Spending {
     /// Spends something of both, unless one has nothing left.
-    fn spend(&mut self, further: bool, source: usize, now: Timestamp) -> bool {
+    fn spend(&mut self, generosity: u32, further: bool, source: usize, now: Timestamp) -> bool {
+        let [together, each] = [TOGETHER, EACH].map(|allowance| allowance.times(generosity));
         let share = if further { &mut self.further_knocks } else { &mut self.first_knocks };
-        share.has_left(TOGETHER, now)
-            && self.sources.get_mut(source).is_none_or(|source| source.spend(EACH, now))
-            && share.spend(TOGETHER, now)
+        share.has_left(together, now)
+            && self.sources.get_mut(source).is_none_or(|source| source.spend(each, now))
+            && share.spend(together, now)
     }
 }
 
@@ -119,6 +135,12 @@ impl Spending {
 struct Allowance {
     at_once: u32,
     pace: Duration,
+}
+
+impl Allowance {
+    fn times(self, count: u32) -> Self {
+        Self { at_once: self.at_once * count, pace: self.pace / count }
+    }
 }
 
 /// How much of an allowance is spent: all that came before would have been in time at its pace alone by this moment.

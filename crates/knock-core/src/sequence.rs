@@ -3,13 +3,15 @@
 use std::fmt;
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::knock::Protocol;
 
 /// The most ports that a sequence can have.
 pub const MAX_STEPS: usize = 32;
 
 /// One port of a sequence and the protocol that it is knocked with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Step {
     /// 1 to 65535.
     pub port: u16,
@@ -114,7 +116,7 @@ fn parse_protocol(text: &str) -> Result<Protocol, Fault> {
 }
 
 /// The ordered ports of a door: at least one, at most [`MAX_STEPS`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sequence(Vec<Step>);
 
 impl Sequence {

@@ -43,17 +43,17 @@ pub struct Packet<'a> {
     pub checksum_trusted: bool,
 }
 
-/// Hears what comes in on all interfaces of its network namespace and passes the kernel filter.
+/// A socket that hears what comes in on all interfaces of its network namespace and passes the kernel filter, which is
+/// ours to change. [`Capture`] takes what it hears, in another process if need be.
 ///
 /// It is one cooked socket (`SOCK_DGRAM`), so that there are no link-layer types to know, and none that ends with an
 /// interface; which interfaces count is a matter of the filter.
-pub struct Capture {
+pub struct Listener {
     socket: OwnedFd,
     filter: Filter,
-    buffers: Box<[[u8; CAPTURE_LENGTH]; BATCH]>,
 }
 
-impl Capture {
+impl Listener {
     /// Begins to listen.
     ///
     /// # Errors
@@ -65,11 +65,10 @@ impl Capture {
         socket::set_packet_option(socket.as_fd(), libc::PACKET_IGNORE_OUTGOING)?;
         socket::set_packet_option(socket.as_fd(), libc::PACKET_AUXDATA)?;
         socket::set_receive_buffer(&socket, RECEIVE_BUFFER)?;
-        let mut capture =
-            Self { socket, filter: Filter::default(), buffers: Box::new([[0; CAPTURE_LENGTH]; BATCH]) };
-        capture.set_filter(wanted)?;
-        socket::bind_to_interface(capture.socket.as_fd(), 0)?;
-        Ok(capture)
+        let mut listening = Self { socket, filter: Filter::default() };
+        listening.set_filter(wanted)?;
+        socket::bind_to_interface(listening.socket.as_fd(), 0)?;
+        Ok(listening)
     }
 
     /// Exchanges the filter; no packet is lost in between. Where memory for filters is short (`net.core.optmem_max`)
@@ -79,6 +78,27 @@ impl Capture {
     /// Where the kernel takes not even the coarsest filter.
     pub fn set_filter(&mut self, wanted: &Wanted) -> io::Result<()> {
         self.filter.set(self.socket.as_fd(), wanted)
+    }
+
+    /// Another descriptor of the socket, for [`Capture`].
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
+    }
+}
+
+/// Takes what a [`Listener`] hears. No privilege is needed for that.
+pub struct Capture {
+    socket: OwnedFd,
+    buffers: Box<[[u8; CAPTURE_LENGTH]; BATCH]>,
+}
+
+impl Capture {
+    /// Takes from this descriptor, which [`Listener::share`] made.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket, buffers: Box::new([[0; CAPTURE_LENGTH]; BATCH]) }
     }
 
     /// How many packets have passed the filter and found no room since this was asked last.

@@ -5,6 +5,7 @@
 pub mod burst;
 pub mod capture;
 pub mod clock;
+pub mod confinement;
 pub mod filter;
 pub mod links;
 pub mod memory;

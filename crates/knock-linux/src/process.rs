@@ -26,6 +26,15 @@ pub fn detach_from_us(command: &mut Command) -> &mut Command {
     }
 }
 
+/// Passes over what is sent to all processes of a daemon, or to a terminal's, to have them end or read anew (SIGHUP,
+/// SIGINT, SIGTERM): for one that ends when another does.
+pub fn ignore_requests_to_end() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: to ignore a signal runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
 /// The background half of a daemon that is still starting; see [`into_background`].
 #[must_use = "the foreground waits for word"]
 pub struct Starting {

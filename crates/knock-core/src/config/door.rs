@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use super::native::Native;
 use super::value::FlagRule;
+use serde::{Deserialize, Serialize};
+
 use crate::network::Network;
 use crate::sequence::Sequence;
 
 /// What tells a door from all others, also across a change of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DoorKey {
     /// The section's name.
     pub name: String,

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use super::diagnostic::Diagnostic;
 use super::lines::Spanned;
+use serde::{Deserialize, Serialize};
+
 use crate::knock::TcpFlags;
 use crate::network::{Network, NoNetwork};
 use crate::sequence::Fault;
 
 /// Which TCP flags a packet must have and must not have to count for a door.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FlagRule {
     /// All of these must be set.
     pub required: TcpFlags,

@@ -88,6 +88,9 @@ pub struct Status {
     /// What was too much for it since it runs.
     #[serde(default)]
     pub overload: Overload,
+    /// The process that reads what strangers send.
+    #[serde(default)]
+    pub reading: ReadingProcess,
     /// Where grants are kept over a restart.
     pub journal: Journal,
     /// What native doors need; absent where there is no native door.
@@ -113,6 +116,38 @@ pub struct Overload {
     pub attempts_over_budget: u64,
     /// Lines of the log that were left out.
     pub lines_left_out: u64,
+}
+
+/// The process that reads what strangers send.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadingProcess {
+    /// Its process id; none where it does not run at the moment.
+    pub pid: Option<u32>,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// What confines it.
+    pub layers: Vec<Layer>,
+}
+
+/// One of the layers that confine the reading process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// What it is: `limits`, `user`, `capabilities`, `landlock` or `seccomp`.
+    pub name: String,
+    /// Whether it holds.
+    pub state: LayerState,
+    /// What it leaves to the process, or why it does not hold.
+    pub message: String,
+}
+
+/// Whether a layer holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerState {
+    /// It does.
+    On,
+    /// It does not, or not wholly.
+    Off,
 }
 
 /// An interface that is listened on.

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 pub use answer::{
     Accept, AcceptState, Answer, Attempt, AttemptState, Commands, Door, Event, EventKind, Grant, GrantState,
-    Interface, Journal, JournalState, Native, Overload, Past, Status, TableState,
+    Interface, Journal, JournalState, Layer, LayerState, Native, Overload, Past, ReadingProcess, Status,
+    TableState,
 };
 pub use request::Request;
 pub use values::Seconds;

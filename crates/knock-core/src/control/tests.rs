@@ -40,6 +40,7 @@ fn the_document_shows_each_request_as_it_is() {
         Request::Attempts {},
         Request::Watch {},
         Request::Confirm {},
+        Request::Metrics {},
         Request::Explain { address: "192.0.2.7".parse().unwrap(), secrets: false },
         Request::Open { door: "ssh".into(), address: "192.0.2.7".parse().unwrap(), open_for: None },
         Request::Close { door: None, address: None },

@@ -4,13 +4,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::What;
+use serde::{Deserialize, Serialize};
+
 use crate::config::{Door, DoorKey, FlagRule, SequenceSource};
 use crate::knock::{Knock, Protocol, TcpFlags};
 use crate::network::Network;
 use crate::sequence::{Sequence, Step};
 
 /// What the tracker needs to know of a door.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackedDoor {
     /// Which door this is, also after the configuration was read again.
     pub key: DoorKey,

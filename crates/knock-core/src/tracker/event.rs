@@ -3,13 +3,15 @@
 use std::net::IpAddr;
 
 use super::DoorIndex;
+use serde::{Deserialize, Serialize};
+
 use crate::config::FlagRule;
 use crate::knock::TcpFlags;
 use crate::sequence::Step;
 use crate::time::Timestamp;
 
 /// What happened between a source and a door.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// The door that is knocked at.
     pub door: DoorIndex,
@@ -20,7 +22,7 @@ pub struct Event {
 }
 
 /// What may happen to an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What {
     /// So many knocks of the sequence were right.
     Stage(usize),
@@ -66,7 +68,7 @@ pub enum What {
 }
 
 /// An attempt as others see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptView {
     /// The door that is knocked at.
     pub door: DoorIndex,
@@ -85,7 +87,7 @@ pub struct AttemptView {
 }
 
 /// What an attempt waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AttemptState {
     /// The next knock.
     UnderWay,
@@ -94,7 +96,7 @@ pub enum AttemptState {
 }
 
 /// How often there was no room, since the tracker was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Attempts that had to leave for others, and are remembered in short.
     pub faded: u64,

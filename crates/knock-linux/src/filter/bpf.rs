@@ -5,6 +5,7 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::thread::{SecureComputingMode, secure_computing_mode};
 
@@ -53,8 +54,8 @@ impl Table {
     /// So many bytes, all zero.
     ///
     /// # Errors
-    /// `EPERM` where the kernel does not let us, and `Unsupported` where a filter of system calls (`seccomp(2)`, as
-    /// service managers install it) might end the process for the question.
+    /// `EPERM` where the kernel does not let us, and `Unsupported` where a filter of system calls would end the process
+    /// for the question.
     pub(super) fn new(size: u32) -> io::Result<Self> {
         #[repr(C)]
         struct Create {
@@ -63,7 +64,7 @@ impl Table {
             value_size: u32,
             max_entries: u32,
         }
-        if secure_computing_mode().is_ok_and(|mode| mode == SecureComputingMode::Filter) {
+        if !may_be_asked() {
             return Err(io::ErrorKind::Unsupported.into());
         }
         let create = Create { map_type: MAP_TYPE_ARRAY, key_size: 4, value_size: size, max_entries: 1 };
@@ -174,6 +175,37 @@ impl Program {
         check(done as libc::c_int)?;
         Ok((run.result, std::time::Duration::from_nanos(run.nanoseconds.into())))
     }
+}
+
+/// Whether the question ends nobody: a filter of system calls (`seccomp(2)`), as service managers and containers have
+/// them, mostly answers with an error, but may end the process. Under one a child is sent ahead.
+fn may_be_asked() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    let filtered = || secure_computing_mode().is_ok_and(|mode| mode == SecureComputingMode::Filter);
+    *ANSWER.get_or_init(|| !filtered() || a_child_survives_asking().unwrap_or(false))
+}
+
+fn a_child_survives_asking() -> io::Result<bool> {
+    // SAFETY: the child makes two system calls and nothing else, so that it is of no matter what other threads of ours
+    // were doing.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: the command reads nothing, since the length is 0; ending is what a child does.
+        unsafe {
+            libc::syscall(libc::SYS_bpf, MAP_CREATE, std::ptr::null::<u8>(), 0);
+            libc::_exit(0)
+        }
+    }
+    check(child)?;
+    let mut status = 0;
+    // SAFETY: the status is our own and outlives the call.
+    while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(libc::WIFEXITED(status))
 }
 
 fn number(descriptor: &OwnedFd) -> u32 {

@@ -14,9 +14,41 @@ use etherparse::PacketBuilder;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::capture::Capture;
+use crate::capture;
 use crate::namespace;
 use crate::raw::PacketSocket;
+
+/// A socket with what takes from it, as one process has both.
+struct Capture {
+    listener: capture::Listener,
+    capture: capture::Capture,
+}
+
+impl Capture {
+    fn open(wanted: &Wanted) -> io::Result<Self> {
+        let listener = capture::Listener::open(wanted)?;
+        let capture = capture::Capture::new(listener.share()?);
+        Ok(Self { listener, capture })
+    }
+
+    fn set_filter(&mut self, wanted: &Wanted) -> io::Result<()> {
+        self.listener.set_filter(wanted)
+    }
+
+    fn receive(&mut self, each: impl FnMut(&capture::Packet<'_>)) -> io::Result<usize> {
+        self.capture.receive(each)
+    }
+
+    fn lost(&self) -> io::Result<u32> {
+        self.capture.lost()
+    }
+}
+
+impl AsFd for Capture {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.capture.as_fd()
+    }
+}
 
 /// How long the slowest machine may take.
 const SOON: Duration = Duration::from_secs(30);
