@@ -12,6 +12,7 @@ use knock_linux::process::detach_from_us;
 use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::log::{Facts, Log, Topic};
+use crate::service::VARIABLES;
 
 /// The longest line of output that is logged, in bytes; longer ones are broken.
 const MAX_LINE: usize = 1024;
@@ -139,6 +140,9 @@ fn start(job: &Job) -> io::Result<(Child, PipeReader)> {
         .stdin(Stdio::null())
         .stdout(write.try_clone()?)
         .stderr(write);
+    for variable in VARIABLES {
+        command.env_remove(variable);
+    }
     let child = detach_from_us(&mut command).spawn()?;
     Ok((child, read))
 }

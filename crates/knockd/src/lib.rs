@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! capture ─► reading (decode, tracker) ─► openings ─► acting (doorkeeper) ─► native, commands
-//!                                                          └─► journal, one-time files
+//!            a process of its own       channel           └─► journal, one-time files
 //! ```
 //!
-//! The reading half meets strangers' bytes. The acting half believes it nothing but "this door, this address", and
-//! checks both. They share nothing; what passes between them are reports one way and sequences the other.
+//! The reading half meets strangers' bytes, in a process that has no power. The acting half believes it nothing but
+//! "this door, this address", and checks both. They share nothing; what passes between them are words one way and
+//! orders the other.
 
 mod acting;
 mod audit;
+pub mod channel;
 mod check;
 mod cli;
 mod commands;
@@ -23,10 +25,10 @@ mod metrics;
 mod native;
 mod one_time;
 mod owner;
-mod pace;
 mod pid_file;
+mod reader;
 mod reading;
-mod served;
+mod service;
 mod signals;
 mod syslog;
 mod watched;
@@ -34,9 +36,23 @@ mod watched;
 use std::process::ExitCode;
 
 pub use cli::command;
+pub use reading::{Hands, Listened};
 
 /// Runs the daemon, or what else the command line asks for.
 pub fn run() -> ExitCode {
+    run_with(None)
+}
+
+/// The same, but that the reading half, once it is confined, does this and nothing else: to see what somebody can do who
+/// has taken it over.
+pub fn run_taken_over(misbehave: fn(Hands)) -> ExitCode {
+    run_with(Some(misbehave))
+}
+
+fn run_with(taken_over: Option<fn(Hands)>) -> ExitCode {
+    if reading::is_meant() {
+        return reading::run(taken_over);
+    }
     let arguments = match cli::parse() {
         Ok(arguments) => arguments,
         Err(exit) => return exit,

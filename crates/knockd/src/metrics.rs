@@ -69,13 +69,13 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Counts a knock, or its absence. Of these not each is a line of the log.
-    pub(crate) fn knock(&mut self, door: &str, what: &What) {
+    /// Counts what became of so many knocks, or of their absence. Of these not each is a line of the log.
+    pub(crate) fn knock(&mut self, door: &str, what: &What, times: u64) {
         let knocks = &mut self.knocks;
         let count = match what {
             What::Stage(_) => &mut knocks.right,
             What::Opening => {
-                knocks.right += 1;
+                knocks.right = knocks.right.saturating_add(times);
                 &mut self.door(door).completed
             }
             What::TimedOut(_) => &mut self.door(door).timed_out,
@@ -86,7 +86,7 @@ impl Counts {
             What::NotAllowed => &mut knocks.not_allowed,
             What::Unbegun(_) => &mut knocks.unbegun,
         };
-        *count += 1;
+        *count = count.saturating_add(times);
     }
 
     /// Counts anything else.

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use knock_core::config::Interfaces;
 use knock_linux::links::{self, Link, Links, Routes};
 
+use crate::reading::Listened;
+
 /// The interfaces that are listened on, as they are now.
 #[derive(Default)]
 pub(crate) struct Watched {
@@ -60,48 +62,27 @@ impl Watched {
         (self.wanted != Interfaces::Any).then(|| self.heard().collect())
     }
 
-    /// Whether this interface is listened on.
-    pub(crate) fn hears(&self, index: u32) -> bool {
-        self.wanted == Interfaces::Any || self.heard().any(|heard| heard == index)
-    }
-
     /// The interfaces, and the bridges that they are ports of: on the port a packet to the bridge's own hardware address
     /// looks as if it were for another host.
     fn heard(&self) -> impl Iterator<Item = u32> {
         self.by_index.iter().flat_map(|(index, link)| [Some(*index), link.master]).flatten()
     }
 
-    /// Whether this is the loopback interface.
-    pub(crate) fn is_loopback(&self, index: u32) -> bool {
-        self.by_index.get(&index).is_some_and(|link| link.loopback)
-    }
-
-    /// Whether an address is one that can be knocked at without a `Target`. All of 127.0.0.0/8 is the loopback
-    /// interface's.
-    pub(crate) fn is_local(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address)
-            || (matches!(address, IpAddr::V4(address) if address.is_loopback())
-                && self.by_index.values().any(|link| link.loopback))
-    }
-
-    /// Whether an address is this machine's, listened at or not.
-    pub(crate) fn is_own(&self, address: IpAddr) -> bool {
-        self.own.contains(&address)
-    }
-
-    /// Whether an address is the first or last of a net that is listened on, which no host has (RFC 1122, section
-    /// 3.2.1.3). Nets of two addresses have hosts at both (RFC 3021).
-    pub(crate) fn is_no_host(&self, address: IpAddr) -> bool {
-        let IpAddr::V4(address) = address else { return false };
+    /// The same for the reading half.
+    pub(crate) fn listened(&self) -> Listened {
+        let loopback = self.by_index.values().filter(|link| link.loopback).map(|link| link.index);
         let nets = self.by_index.values().flat_map(|link| &link.addresses);
-        nets.into_iter().any(|(own, prefix)| match own {
-            IpAddr::V4(own) if (1..=30).contains(prefix) => {
-                let hosts = u32::MAX >> prefix;
-                let (address, own) = (u32::from(address), u32::from(*own));
-                address & !hosts == own & !hosts && (address & hosts == 0 || address & hosts == hosts)
-            }
-            _ => false,
-        })
+        let nets = nets.filter_map(|(address, prefix)| match address {
+            IpAddr::V4(address) => Some((*address, *prefix)),
+            IpAddr::V6(_) => None,
+        });
+        Listened {
+            interfaces: self.indexes(),
+            loopback: loopback.collect(),
+            addresses: self.addresses.clone(),
+            own: self.own.clone(),
+            nets: nets.collect(),
+        }
     }
 
     /// What is listened on, for people.
@@ -225,11 +206,12 @@ mod tests {
             ("192.0.2.4", true),
             ("192.0.2.5", true),
         ] {
-            assert_eq!(watched.is_local(at(address)), expected, "{address}");
+            assert_eq!(watched.listened().is_local(at(address)), expected, "{address}");
         }
         assert_eq!(watched.indexes(), Some(BTreeSet::from([1, 3])));
-        assert!(watched.hears(1) && watched.hears(3) && !watched.hears(2));
-        assert!(watched.is_own(at("192.0.2.2")) && !watched.is_own(at("192.0.2.6")));
+        let listened = watched.listened();
+        assert!(listened.hears(1) && listened.hears(3) && !listened.hears(2));
+        assert!(listened.is_own(at("192.0.2.2")) && !listened.is_own(at("192.0.2.6")));
     }
 
     #[test]
@@ -242,7 +224,7 @@ mod tests {
             ("192.0.3.0", false),
             ("2001:db8::", false),
         ] {
-            assert_eq!(watched.is_no_host(at(address)), expected, "{address}");
+            assert_eq!(watched.listened().is_no_host(at(address)), expected, "{address}");
         }
     }
 
@@ -250,8 +232,8 @@ mod tests {
     fn all_of_the_loopback_net_is_local() {
         let links =
             [Link { loopback: true, ..link(1, "lo", &["127.0.0.1"]) }, link(2, "eth0", &["192.0.2.1"])];
-        assert!(watch("lo", &links).is_local(at("127.0.0.53")));
-        assert!(!watch("eth0", &links).is_local(at("127.0.0.53")));
+        assert!(watch("lo", &links).listened().is_local(at("127.0.0.53")));
+        assert!(!watch("eth0", &links).listened().is_local(at("127.0.0.53")));
         assert_eq!(watch("any", &links).indexes(), None);
     }
 

@@ -2,7 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
+use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -35,6 +37,7 @@ pub struct DaemonBuilder {
     config: String,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    readable_by_all: bool,
 }
 
 impl DaemonBuilder {
@@ -57,6 +60,13 @@ impl DaemonBuilder {
     #[must_use]
     pub fn args<S: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = S>) -> Self {
         arguments.into_iter().fold(self, Self::arg)
+    }
+
+    /// Everybody may look into its directory: for one that is not root.
+    #[must_use]
+    pub fn readable_by_all(mut self) -> Self {
+        self.readable_by_all = true;
+        self
     }
 
     /// A variable of its environment.
@@ -83,6 +93,9 @@ impl DaemonBuilder {
     pub fn spawn(self, host: &Host) -> io::Result<Daemon> {
         let directory = TempDir::new()?;
         directory.write(CONFIG, fill_in(&self.config, directory.path()))?;
+        if self.readable_by_all {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+        }
         let (process, lines) = self.spawn_in(host, &directory)?;
         Ok(Daemon { builder: self, process, lines, directory })
     }
@@ -132,6 +145,7 @@ impl Daemon {
             config: String::new(),
             arguments: Vec::new(),
             environment: Vec::new(),
+            readable_by_all: false,
         }
     }
 

@@ -77,6 +77,7 @@ fn each_rule_that_is_tested_is_in_the_threat_model() {
         ("frames", "crates/lab/tests/scenarios/frames/rules.rs"),
         ("strict", "crates/lab/tests/scenarios/strict.rs"),
         ("floods", "crates/lab/tests/scenarios/floods.rs"),
+        ("taken_over", "crates/lab/tests/scenarios/taken_over.rs"),
     ] {
         let text = fs::read_to_string(root().join(path)).unwrap();
         let missing: Vec<_> = tests(&text).filter(|test| !named.contains(&(name, *test))).collect();

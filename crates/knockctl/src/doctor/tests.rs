@@ -3,7 +3,8 @@ use std::path::Path;
 
 use knock_core::config;
 use knock_core::control::{
-    Accept, AcceptState, Interface, Journal, JournalState, Native, Overload, Seconds, Status, TableState,
+    Accept, AcceptState, Interface, Journal, JournalState, Native, Overload, ReadingProcess, Seconds, Status,
+    TableState,
 };
 use knock_linux::links::Link;
 
@@ -51,6 +52,7 @@ fn status() -> Status {
         grants: 0,
         attempts: 0,
         overload: Overload::default(),
+        reading: ReadingProcess::default(),
         journal: Journal { path: "/x".into(), state: JournalState::InUse, message: None },
         native: Some(Native {
             table: TableState::InPlace,

@@ -7,7 +7,7 @@ mod bookkeeping;
 mod configuring;
 mod deeds;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use knock_core::config::Door;
@@ -64,9 +64,6 @@ impl ActingDoor {
     }
 }
 
-/// A one-time door's next sequence, and those that follow; for the reading half.
-pub(crate) struct NextSequences(pub(crate) Vec<Sequence>);
-
 impl Acting {
     pub(crate) fn has_doors(&self) -> bool {
         !self.doors.is_empty()
@@ -95,20 +92,27 @@ impl Acting {
         self.doors.get(door as usize).map_or("?", |acting| acting.door.key.name.as_str())
     }
 
-    /// Opens a door for an address; for a one-time door it says what is to be knocked next.
+    /// Opens a door for an address; for a one-time door `arm` is told before what is to be knocked next, and then.
     pub(crate) fn open(
         &mut self,
         door: DoorIndex,
         address: IpAddr,
+        arm: impl FnOnce(Vec<Sequence>),
         now: Timestamp,
         audit: &mut Audit,
-    ) -> Option<NextSequences> {
-        let ActingDoor { door, one_time } = self.doors.get_mut(door as usize)?;
-        if address.is_unspecified() || address.is_multicast() || !door.allows(address) {
-            return one_time.as_ref().map(|file| NextSequences(file.sequences()));
+    ) {
+        let Some(ActingDoor { door, one_time }) = self.doors.get_mut(door as usize) else { return };
+        let allowed = is_host(address) && door.allows(address);
+        if let Some(file) = one_time {
+            if allowed {
+                // The sequence is marked before the door opens: a crash in between must not make it good again.
+                go_to_next(file, &door.key.name, audit);
+            }
+            arm(file.sequences());
         }
-        // The sequence is marked before the door opens: a crash in between must not make it good again.
-        let next = one_time.as_mut().map(|file| next_sequences(file, &door.key.name, audit));
+        if !allowed {
+            return;
+        }
         let opening = Opening::of(door, address);
         let closes = door.closes.as_ref().map(|closes| (closes.clone(), door.key.name.clone()));
         if let Some((closes, by)) = closes {
@@ -117,7 +121,6 @@ impl Acting {
         if let Some(opening) = opening {
             self.open_as(opening, now, audit);
         }
-        next
     }
 
     /// The doors of this name.
@@ -261,7 +264,13 @@ impl Acting {
     }
 }
 
-fn next_sequences(file: &mut OneTimeFile, door: &str, audit: &mut Audit) -> NextSequences {
+/// Whether this can be a single host's address.
+fn is_host(address: IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// Marks the sequence as used and looks which come behind it.
+fn go_to_next(file: &mut OneTimeFile, door: &str, audit: &mut Audit) {
     if let Err(error) = file.mark_used() {
         audit.complain(&format!(
             "{door}: the one-time sequence could not be marked as used, after a restart it would work again: {error}"
@@ -280,5 +289,4 @@ fn next_sequences(file: &mut OneTimeFile, door: &str, audit: &mut Audit) -> Next
             "{door}: the one-time sequences cannot be read, going on with those that are known: {error}"
         )),
     }
-    NextSequences(file.sequences())
 }

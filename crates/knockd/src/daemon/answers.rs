@@ -8,7 +8,8 @@ use knock_core::config::advice::weakness;
 use knock_core::config::{AcceptRule, Widen};
 use knock_core::control::{
     Accept, AcceptState, Answer, Attempt, AttemptState, Commands, Door, EventKind, Grant, GrantState,
-    Interface, Journal, JournalState, Native, Overload, Past, Request, Seconds, Status, TableState,
+    Interface, Journal, JournalState, Native, Overload, Past, ReadingProcess, Request, Seconds, Status,
+    TableState,
 };
 use knock_core::doorkeeper::{GrantView, Progress, Why};
 use knock_core::history::explanation;
@@ -54,7 +55,8 @@ impl Daemon<'_> {
     }
 
     pub(super) fn status(&mut self, now: Timestamp) -> Status {
-        let watched = self.reading.watched();
+        let under_way = self.reader.answer(false).map_or(0, |answer| answer.under_way);
+        let watched = self.reader.watched();
         let interfaces = watched.links().map(|link| Interface {
             name: link.name.clone(),
             up: link.up,
@@ -72,8 +74,9 @@ impl Daemon<'_> {
             warnings,
             doors: self.acting.doors().len(),
             grants: self.acting.doorkeeper().len(),
-            attempts: self.reading.attempts().count(),
+            attempts: under_way,
             overload: self.overload(),
+            reading: self.reading_process(),
             journal: self.journal(),
             native: self.native(),
             pending_confirmation: self
@@ -84,15 +87,20 @@ impl Daemon<'_> {
     }
 
     fn overload(&self) -> Overload {
-        let counters = self.reading.counters();
+        let counters = self.reader.counters();
         Overload {
-            packets_lost: self.reading.lost(),
+            packets_lost: self.reader.lost(),
             attempts_faded: counters.faded,
             attempts_revived: counters.revived,
             attempts_lost: counters.lost,
             attempts_over_budget: counters.over_budget,
-            lines_left_out: self.quota.left_out(),
+            lines_left_out: self.left_out(),
         }
+    }
+
+    fn reading_process(&self) -> ReadingProcess {
+        let (pid, restarts, layers) = self.reader.state();
+        ReadingProcess { pid, restarts, layers: layers.to_vec() }
     }
 
     fn journal(&self) -> Journal {
@@ -135,7 +143,7 @@ impl Daemon<'_> {
         let ActingDoor { door, one_time } = acting;
         let native = door.native.as_ref();
         let commands = &door.commands;
-        let sequence = self.reading.door(index).and_then(|tracked| tracked.sequence.as_ref());
+        let sequence = self.reader.door(index).and_then(|tracked| tracked.sequence.as_ref());
         let steps = sequence.map_or(&[][..], |sequence| sequence.steps());
         let written = Commands {
             start: commands.start.clone(),
@@ -196,8 +204,8 @@ impl Daemon<'_> {
         native.filter(|_| grant.opening.native).map(opens).unwrap_or_default()
     }
 
-    fn attempts(&self, now: Timestamp) -> Vec<Attempt> {
-        let mut attempts: Vec<_> = self.reading.attempts().collect();
+    fn attempts(&mut self, now: Timestamp) -> Vec<Attempt> {
+        let mut attempts = self.reader.answer(true).map_or_else(Vec::new, |answer| answer.attempts.clone());
         attempts.sort_by_key(|attempt| attempt.since);
         let view = |attempt: tracker::AttemptView| Attempt {
             door: self.acting.name(attempt.door).to_owned(),
@@ -283,7 +291,9 @@ impl Daemon<'_> {
     fn listen(&mut self, connection: ConnectionId, interface: String) -> Answer {
         self.guests.insert(connection, interface.clone());
         match self.follow_links() {
-            Ok(()) if self.reading.watched().links().any(|link| link.name == interface) => {
+            Ok(()) if self.reader.watched().links().any(|link| link.name == interface) => {
+                // From here on it is heard.
+                self.reader.answer(false);
                 done(&format!("listening on {interface} too, as long as this connection is open"))
             }
             outcome => {

@@ -8,7 +8,9 @@ use crate::metrics;
 impl Daemon<'_> {
     /// All metrics in words.
     pub(super) fn metrics(&mut self, up: bool, now: Timestamp) -> String {
-        metrics::text(&self.status(now), &self.doors(false), &self.audit.log.counts, up)
+        let status = self.status(now);
+        self.count_untold();
+        metrics::text(&status, &self.doors(false), &self.audit.log.counts, up)
     }
 
     /// Writes the metrics' file when it is due.

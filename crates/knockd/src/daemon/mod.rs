@@ -17,12 +17,11 @@ use std::time::{Duration, Instant};
 use knock_core::config::Interfaces;
 use knock_core::quota::Quota;
 use knock_core::time::Timestamp;
-use knock_core::tracker::Event;
 use knock_linux::clock::{self, Alarm};
 use knock_linux::links::Links;
 use knock_linux::memory;
 use knock_linux::process::into_background;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::acting::Acting;
 use crate::audit::Audit;
@@ -33,7 +32,8 @@ use crate::control::{ConnectionId, ControlSocket};
 use crate::log::{self, Facts, Log, Topic};
 use crate::native::Native;
 use crate::pid_file::PidFile;
-use crate::reading::{Heard, Reading};
+use crate::reader::{Manner, Reader};
+use crate::service::Service;
 use crate::signals::{Request, Signals};
 use crate::watched::Watched;
 
@@ -48,8 +48,6 @@ const FAILURE: u8 = 1;
 const LINKS_SETTLE: Duration = Duration::from_millis(200);
 /// How long after a failure the links are looked at again.
 const LINKS_RETRY: Duration = Duration::from_secs(1);
-/// So many batches of packets are taken before something else has its turn.
-const BATCHES: usize = 64;
 /// How long after it was told that packets were lost it is not told again.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -74,7 +72,7 @@ struct Daemon<'a> {
     audit: Audit,
     links: Links,
     links_due: Option<Timestamp>,
-    reading: Reading,
+    reader: Reader,
     acting: Acting,
     signals: Signals,
     alarm: Alarm,
@@ -84,18 +82,18 @@ struct Daemon<'a> {
     guests: BTreeMap<ConnectionId, String>,
     /// The configuration waits to be confirmed.
     unconfirmed: Option<reload::Unconfirmed>,
-    /// How much is told of what strangers do.
+    /// How much is told of what the reading half says that strangers do, which is less unless somebody has taken it over.
     quota: Quota,
     /// Until then nothing more is said of packets that were lost.
     quiet_until: Timestamp,
     /// Of how many it was said.
     lost_told: u64,
-    /// Room for what is heard and what comes of it, kept for the next time.
-    heard: Vec<Heard>,
-    reports: Vec<Event>,
+    /// Of how many lines it was said that they were left out.
+    left_out_told: u64,
     /// Where the daemon is to end: with this status, and at the latest then.
     ending: Option<(u8, Timestamp)>,
     pid_file: Option<PidFile>,
+    service: Service,
 }
 
 impl<'a> Daemon<'a> {
@@ -114,7 +112,12 @@ impl<'a> Daemon<'a> {
         let signals = Signals::receive().map_err(say("signals"))?;
         let (watched, links) =
             find(settings.interfaces.clone(), BTreeSet::new()).map_err(say("rtnetlink"))?;
-        let reading = Reading::new(&settings.doors, watched, arguments.only_ip_v4).map_err(cannot_listen)?;
+        let manner = Manner {
+            ipv4_only: arguments.only_ip_v4,
+            tells_packets: arguments.debug,
+            pulse: Service::pulse(),
+        };
+        let reader = Reader::start(&settings.doors, watched, manner).map_err(cannot_listen)?;
         for (source, remark) in &remarks {
             log.record(&source.line(remark));
         }
@@ -135,7 +138,7 @@ impl<'a> Daemon<'a> {
             audit,
             links,
             links_due: None,
-            reading,
+            reader,
             acting,
             signals,
             alarm,
@@ -143,26 +146,31 @@ impl<'a> Daemon<'a> {
             socket_path: settings.control_socket,
             guests: BTreeMap::new(),
             unconfirmed: None,
-            quota: Quota::default(),
+            quota: Quota::backstop(),
             quiet_until: Timestamp::ZERO,
             lost_told: 0,
-            heard: Vec::new(),
-            reports: Vec::new(),
+            left_out_told: 0,
             ending: None,
             pid_file,
+            service: Service::default(),
         };
+        daemon.reader.wait_until_ready(clock::now()).map_err(say("the reading process"))?;
         daemon.announce();
         if let Some(background) = background {
             background.ready().map_err(say("going to the background"))?;
             daemon.audit.log.foreground = false;
         }
+        daemon.service.ready();
         Ok(daemon)
     }
 
     fn announce(&mut self) {
-        let names = self.reading.watched().names();
+        let names = self.reader.watched().names();
         self.audit.log.print(&format!("listening on {names}..."));
         self.audit.log.record_as(&format!("starting up, listening on {names}"), Facts::of(Topic::Started));
+        for weakness in self.reader.weaknesses() {
+            self.audit.log.record(&format!("warning: {weakness}"));
+        }
         self.tell_troubles();
         self.audit.log.flush();
     }
@@ -177,7 +185,7 @@ impl<'a> Daemon<'a> {
     /// What keeps anybody from knocking.
     fn troubles(&self) -> Vec<String> {
         let no_door = (!self.acting.has_doors()).then(|| "no door is configured".to_owned());
-        self.reading.watched().troubles().into_iter().chain(no_door).collect()
+        self.reader.watched().troubles().into_iter().chain(no_door).collect()
     }
 
     /// Runs to the end; tells the exit status.
@@ -198,10 +206,8 @@ impl<'a> Daemon<'a> {
     /// Waits for something to do, and does it.
     fn turn(&mut self) -> Result<(), String> {
         self.audit.log.flush();
-        let now = clock::now();
-        self.alarm.set(self.next_deadline(now)).map_err(say("timerfd"))?;
-        let pause = self.reading.pause(now);
-        let ready = self.wait(pause).map_err(say("poll"))?;
+        self.alarm.set(self.next_deadline()).map_err(say("timerfd"))?;
+        let ready = self.wait().map_err(say("poll"))?;
         let now = clock::now();
         if ready.output {
             self.acting.runner.collect(&mut self.audit.log);
@@ -215,15 +221,26 @@ impl<'a> Daemon<'a> {
         if ready.links && self.links.changed() {
             self.links_due.get_or_insert(now + LINKS_SETTLE);
         }
-        if ready.packets {
-            self.receive(now)?;
+        if ready.reader || self.reader.has_words() {
+            self.hear(now);
         }
         if ready.firewall {
             self.acting.look_at_firewall(now, &mut self.audit);
         }
         self.handle_timers(now);
         self.serve(ready.control, now);
+        self.tell_service_manager(now);
         Ok(())
+    }
+
+    fn tell_service_manager(&mut self, now: Timestamp) {
+        let Self { service, reader, acting, .. } = self;
+        if self.ending.is_none() {
+            service.status(now, || {
+                let (names, doors) = (reader.watched().names(), acting.doors().len());
+                format!("listening on {names}; doors: {doors}, open: {}", acting.doorkeeper().len())
+            });
+        }
     }
 
     /// Ends because of an error, but not without closing what is open.
@@ -240,17 +257,19 @@ impl<'a> Daemon<'a> {
 
     fn end(&mut self, status: u8, now: Timestamp) {
         self.ending = Some((status, now + PATIENCE_AT_END));
+        self.service.stopping();
         self.audit.log.print("waiting for child processes...");
-        self.reading.stop();
+        self.reader.rest();
+        self.reader.stop();
         self.acting.shut_down(now, &mut self.audit);
     }
 
-    fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
+    fn next_deadline(&self) -> Option<Timestamp> {
         let deadlines = [
-            self.reading.next_deadline(now),
+            self.reader.next_deadline().filter(|_| self.ending.is_none()),
             self.quota.next_deadline(),
             self.audit.metrics_file.next_deadline(),
-            (self.reading.lost() > self.lost_told).then_some(self.quiet_until),
+            (self.reader.lost() > self.lost_told).then_some(self.quiet_until),
             self.acting.next_deadline(),
             self.links_due,
             self.control.as_ref().and_then(ControlSocket::next_deadline),
@@ -261,24 +280,23 @@ impl<'a> Daemon<'a> {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Waits until there is something to do; where the packet socket has a pause, until that is over, and not for packets.
-    fn wait(&self, pause: Option<Duration>) -> io::Result<Ready> {
+    /// Waits until there is something to do.
+    fn wait(&self) -> io::Result<Ready> {
         let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-        let packets = if pause.is_some() { PollFlags::empty() } else { PollFlags::IN };
         let fixed = [self.alarm.as_fd(), self.links.as_fd(), self.signals.as_fd()];
-        let mut fds: Vec<PollFd<'_>> = vec![PollFd::from_borrowed_fd(self.reading.as_fd(), packets)];
-        fds.extend(fixed.map(readable));
+        let mut fds: Vec<PollFd<'_>> = fixed.map(readable).into();
         // Its lines are looked after at each turn.
         fds.extend(self.audit.log.lookup().and_then(|lookup| lookup.bell()).map(readable));
         let asked = fds.len();
         let control = self.control.iter().flat_map(ControlSocket::fds);
         fds.extend(control.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+        let reader = fds.len();
+        fds.extend(self.reader.fd().map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
         let firewall = fds.len();
         fds.extend(self.acting.native.iter().flat_map(Native::fds).map(readable));
         let outputs = fds.len();
         fds.extend(self.acting.runner.pipes().map(readable));
-        let pause = pause.and_then(|pause| Timespec::try_from(pause).ok());
-        match poll(&mut fds, pause.as_ref()) {
+        match poll(&mut fds, None) {
             Err(error) if error != rustix::io::Errno::INTR => return Err(error.into()),
             _ => {}
         }
@@ -286,50 +304,23 @@ impl<'a> Daemon<'a> {
         let at = |index: usize| fds.get(index).is_some_and(is_ready);
         let among = |range: Range<usize>| fds.get(range).is_some_and(|fds| fds.iter().any(is_ready));
         Ok(Ready {
-            // What has come in during the pause is taken without asking whether something has.
-            packets: at(0) || pause.is_some() && !fds.iter().any(is_ready),
-            alarm: at(1),
-            links: at(2),
-            signals: at(3),
-            control: among(asked..firewall),
+            alarm: at(0),
+            links: at(1),
+            signals: at(2),
+            control: among(asked..reader),
+            reader: among(reader..firewall),
             firewall: among(firewall..outputs),
             output: among(outputs..fds.len()),
         })
     }
 
-    fn receive(&mut self, now: Timestamp) -> Result<(), String> {
-        self.reading.look(now);
-        for _ in 0..BATCHES {
-            let mut heard = std::mem::take(&mut self.heard);
-            let outcome = self.reading.receive(now, &mut heard);
-            for knock in heard.drain(..) {
-                self.audit.log.debug(|| knock.to_string());
-                let mut reports = std::mem::take(&mut self.reports);
-                self.reading.follow(&knock, now, &mut reports);
-                // One by one: an opening may change what is to be knocked next.
-                self.handle(reports, now);
-            }
-            self.heard = heard;
-            match outcome {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    self.audit.complain(&format!("error: listening failed, trying anew: {error}"));
-                    return self.reading.reopen().map_err(cannot_listen);
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn handle_timers(&mut self, now: Timestamp) {
-        let mut reports = std::mem::take(&mut self.reports);
-        self.reading.handle_timer(now, &mut reports);
-        self.handle(reports, now);
-        if let Err(error) = self.reading.follow_sources(now)
-            && self.links_due.is_none()
-        {
-            self.look_again(&error, now);
+        if self.ending.is_none() {
+            match self.reader.handle_timer(now) {
+                Ok(true) => self.service.alive(),
+                Ok(false) => {}
+                Err(error) => self.lose_reader(&error.to_string(), now),
+            }
         }
         self.tell_of_overload(now);
         self.acting.handle_timer(now, &mut self.audit);
@@ -352,13 +343,13 @@ impl<'a> Daemon<'a> {
 
     /// Looks at the interfaces as they are now.
     fn follow_links(&mut self) -> io::Result<()> {
-        let before = self.reading.watched();
+        let before = self.reader.watched();
         let now = before.find_again(self.guests.values().cloned().collect())?;
         let changes = now.changes(before);
         for change in &changes {
             self.audit.complain(change);
         }
-        self.reading.watch(now)
+        self.reader.watch(now)
     }
 
     fn handle_signals(&mut self, now: Timestamp) {
@@ -424,7 +415,7 @@ fn find(wanted: Interfaces, guests: BTreeSet<String>) -> io::Result<(Watched, Li
 
 /// What there is to do.
 struct Ready {
-    packets: bool,
+    reader: bool,
     alarm: bool,
     links: bool,
     signals: bool,

@@ -41,6 +41,8 @@ impl Daemon<'_> {
     pub(super) fn reload(&mut self, now: Timestamp) -> Result<Vec<String>, Vec<String>> {
         let name = self.arguments.config.display().to_string();
         self.audit.log.say(&format!("re-reading config file: {name}"));
+        self.service.reloading();
+        self.rest(now);
         let unmarked = self.acting.unmarked();
         let occasion = Occasion::Reload { unmarked: &unmarked };
         let outcome = match configuration::load(self.arguments, &self.base, occasion) {
@@ -48,12 +50,14 @@ impl Daemon<'_> {
             Err(error) => Err(vec![format!("error: {error}")]),
         };
         if let Err(errors) = &outcome {
+            self.reader.go_on();
             for error in errors {
                 self.audit.complain(error);
             }
             let message = "the new configuration cannot be used: the old one stays in force";
             self.audit.complain_of(message, Facts::of(Topic::ReloadFailed));
         }
+        self.service.ready();
         outcome
     }
 
@@ -82,6 +86,13 @@ impl Daemon<'_> {
         Ok(warnings)
     }
 
+    /// Has the reading half rest until it is told of other doors, so that neither half speaks of doors that the other does
+    /// not have.
+    fn rest(&mut self, now: Timestamp) {
+        self.reader.rest();
+        self.hear(now);
+    }
+
     fn way_in(&self, administrator: Administrator) -> WayIn {
         let doors =
             self.acting.doors().iter().filter(|acting| acting.has_sequence()).map(|acting| &acting.door);
@@ -105,6 +116,7 @@ impl Daemon<'_> {
         else {
             return;
         };
+        self.rest(now);
         let unmarked = self.acting.unmarked();
         // Who waits for this to come back must get in, even if a file that it names is gone meanwhile.
         let missing = Severity::Warning;
@@ -119,6 +131,7 @@ impl Daemon<'_> {
                 Facts::of(Topic::RolledBack),
             ),
             Err(errors) => {
+                self.reader.go_on();
                 self.unconfirmed = Some(Unconfirmed { until: now + RETRY, before, told: true });
                 for error in errors.iter().filter(|_| !told) {
                     self.audit.complain(error);
@@ -158,7 +171,7 @@ impl Daemon<'_> {
             find(settings.interfaces.clone(), guests).map_err(|error| error.to_string())?;
         let doors = std::mem::take(&mut settings.doors);
         // Both halves or none: they call the doors by their numbers.
-        let heed = |doors: &[ReadyDoor]| self.reading.reconfigure(doors, watched);
+        let heed = |doors: &[ReadyDoor]| self.reader.reconfigure(doors, watched);
         self.acting.reconfigure(doors, &settings, heed, now, &mut self.audit)?;
         self.links = links;
         self.audit.log.reopen(&settings);

@@ -21,5 +21,6 @@ mod reload;
 mod ssh;
 mod strict;
 mod support;
+mod taken_over;
 mod timeouts;
 mod verify;

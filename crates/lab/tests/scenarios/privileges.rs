@@ -1,6 +1,8 @@
 //! What the daemon needs, and what it does without.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 use lab::{Daemon, Host, TempDir};
@@ -17,14 +19,13 @@ fn with_only(capabilities: &str) -> io::Result<Command> {
 
 /// A shell script that starts the daemon with these capabilities, for [`Daemon::of`].
 fn starter(directory: &TempDir, capabilities: &str) -> io::Result<std::path::PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
     let binary = lab::binary("knockd")?;
     let script = format!(
         "#!/bin/sh\nexec setpriv --bounding-set={capabilities} --inh-caps=-all {} \"$@\"\n",
         binary.display()
     );
     let path = directory.write("starter", script)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     Ok(path)
 }
 
@@ -45,6 +46,29 @@ fn cap_net_raw_is_enough() -> io::Result<()> {
     scene.knock("7142,8319:udp")?;
     daemon.wait_for_file("ran", "CapEff:\t0000000000002000\n", SOON)?;
     daemon.wait_for_log("OPEN SESAME", SOON)
+}
+
+/// Not even root, as in a container.
+#[test]
+fn another_user_needs_nothing_but_cap_net_raw() -> io::Result<()> {
+    const AS_ANOTHER: &str = "--reuid=4711 --regid=4711 --clear-groups --bounding-set=-all,+net_raw \
+                              --inh-caps=-all,+net_raw --ambient-caps=-all,+net_raw";
+    // Where root alone may go that user cannot start it.
+    let directory = TempDir::new()?;
+    let binary = directory.path().join("knockd");
+    fs::copy(lab::binary("knockd")?, &binary)?;
+    let script = format!("#!/bin/sh\nexec setpriv {AS_ANOTHER} {} \"$@\"\n", binary.display());
+    let starter = directory.write("starter", script)?;
+    for path in [directory.path(), &binary, &starter] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    }
+    let scene = Scene::new(DROPPING)?;
+    let daemon = Daemon::of(starter)
+        .config("[options]\ninterface = any\n[door]\nsequence = 7142,8319:udp\ncommand = id -u\n")
+        .readable_by_all()
+        .start(scene.server())?;
+    scene.knock("7142,8319:udp")?;
+    daemon.wait_for_line("door: output: 4711", SOON).map(drop)
 }
 
 #[test]
@@ -89,7 +113,7 @@ fn check_tells_and_touches_nothing() -> io::Result<()> {
         assert!(text(&output).contains(told), "{told:?} is not in:\n{}", text(&output));
     }
     let mut names: Vec<_> =
-        std::fs::read_dir(directory.path())?.flatten().map(|entry| entry.file_name()).collect();
+        fs::read_dir(directory.path())?.flatten().map(|entry| entry.file_name()).collect();
     names.sort();
     assert_eq!(names, ["knockd.conf", "sequences"]);
     assert_eq!(directory.read("sequences"), SEQUENCES);

@@ -1,7 +1,8 @@
 //! `knockctl status`.
 
 use knock_core::control::{
-    AcceptState, Interface, Journal, JournalState, Native, Overload, Status, TableState,
+    AcceptState, Interface, Journal, JournalState, LayerState, Native, Overload, ReadingProcess, Status,
+    TableState,
 };
 
 use crate::output::printable;
@@ -33,6 +34,7 @@ fn rows(status: &Status) -> Vec<[String; 2]> {
     if !overload.is_empty() {
         rows.extend(entries("too much", overload));
     }
+    rows.extend(entries("reading", reading(&status.reading)));
     rows.push(["journal".into(), journal(&status.journal)]);
     if let Some(native) = &status.native {
         rows.push(["native doors".into(), table(native)]);
@@ -70,6 +72,20 @@ fn overload(overload: &Overload) -> Vec<String> {
         (overload.lines_left_out, "lines were left out of the log"),
     ];
     told.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+}
+
+/// The process that reads what strangers send, and what confines it.
+fn reading(reading: &ReadingProcess) -> Vec<String> {
+    let process = match (reading.pid, reading.restarts) {
+        (None, _) => "missing: nobody can knock".into(),
+        (Some(pid), 0) => pid.to_string(),
+        (Some(pid), restarts) => format!("{pid}, started again {restarts} times"),
+    };
+    let layers = reading.layers.iter().map(|layer| match layer.state {
+        LayerState::On => format!("{}: {}", layer.name, layer.message),
+        LayerState::Off => format!("not confined by {}: {}", layer.name, layer.message),
+    });
+    std::iter::once(process).chain(layers).collect()
 }
 
 fn journal(journal: &Journal) -> String {
@@ -111,7 +127,7 @@ fn reason(message: Option<&str>) -> String {
 mod tests {
     use std::time::Duration;
 
-    use knock_core::control::{Accept, Seconds};
+    use knock_core::control::{Accept, Layer, Seconds};
 
     use super::*;
 
@@ -129,10 +145,15 @@ mod tests {
             grants: 0,
             attempts: 0,
             overload: Overload::default(),
+            reading: ReadingProcess { pid: Some(4712), restarts: 0, layers: Vec::new() },
             journal,
             native: None,
             pending_confirmation: None,
         }
+    }
+
+    fn layer(name: &str, state: LayerState, message: &str) -> Layer {
+        Layer { name: name.into(), state, message: message.into() }
     }
 
     #[test]
@@ -147,6 +168,7 @@ interfaces     none
 doors          1
 open           0
 knocking       0
+reading        4712
 journal        /var/lib/knockd/journal: not needed
 "
         );
@@ -187,6 +209,14 @@ journal        /var/lib/knockd/journal: not needed
                 lines_left_out: 99_500,
                 ..Overload::default()
             },
+            reading: ReadingProcess {
+                pid: Some(4712),
+                restarts: 2,
+                layers: vec![
+                    layer("capabilities", LayerState::On, "none, and none to be gained"),
+                    layer("landlock", LayerState::Off, "this kernel has none"),
+                ],
+            },
             journal: Journal {
                 state: JournalState::Failing,
                 message: Some("no space left on device".into()),
@@ -211,6 +241,9 @@ too much       17 packets were lost before they could be looked at
                4 attempts were forgotten for lack of room
                9 attempts were forgotten because one source had too many
                99500 lines were left out of the log
+reading        4712, started again 2 times
+               capabilities: none, and none to be gained
+               not confined by landlock: this kernel has none
 journal        /var/lib/knockd/journal: cannot be written, no space left on device
 native doors   table inet knockd missing or changed, ports closed to others, mark 0x10000000
 accept rules   auto

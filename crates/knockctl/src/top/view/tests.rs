@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use knock_core::control::{
     Attempt, AttemptState, Door, Event, EventKind, Grant, GrantState, Interface, Journal, JournalState,
-    Overload, Seconds, Status,
+    Overload, ReadingProcess, Seconds, Status,
 };
 use proptest::prelude::*;
 use unicode_width::UnicodeWidthStr as _;
@@ -77,6 +77,7 @@ fn snapshot(now: Instant, grants: Vec<Grant>, attempts: Vec<Attempt>) -> Snapsho
         doors: 1,
         grants: grants.len(),
         attempts: attempts.len(),
+        reading: ReadingProcess::default(),
         overload: Overload::default(),
         journal: Journal { path: "/x".into(), state: JournalState::Off, message: None },
         native: None,

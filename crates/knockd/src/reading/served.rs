@@ -7,6 +7,7 @@ mod tables;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::time::Duration;
 
 use knock_core::config::PortRange;
@@ -15,7 +16,7 @@ use knock_core::sequence::Step;
 use knock_core::time::Timestamp;
 use knock_linux::sockets::Sockets;
 
-use crate::pace::Pace;
+use super::pace::Pace;
 use tables::Tables;
 
 /// How long a flow of packets that is served counts as served: a knocker's VPN sends thousands a second.
@@ -55,6 +56,14 @@ impl Served {
     pub(crate) fn new(doors: Vec<PortRange>) -> Self {
         let lookup = Sockets::open().map_or_else(|_| Lookup::Tables(Tables::open()), Lookup::Kernel);
         Self { doors: bounded(doors), flows: HashMap::new(), lookup, pace: Pace::new(PAUSE, AT_ONCE) }
+    }
+
+    /// The descriptor of the socket through which the kernel is asked.
+    pub(super) fn descriptor(&self) -> Option<RawFd> {
+        match &self.lookup {
+            Lookup::Kernel(sockets) => Some(sockets.as_fd().as_raw_fd()),
+            Lookup::Tables(_) => None,
+        }
     }
 
     /// These ports of doors count from now on.

@@ -1,0 +1,458 @@
+//! The acting half's hold on the reading half: the packet socket and its filter, and the process that reads from it.
+//!
+//! The process may be in a stranger's hands, or hang, or end. Then its place is taken by another; nothing that is open
+//! depends on it.
+
+mod process;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use knock_core::config::{FlagRule, PortRange};
+use knock_core::control::{Layer, LayerState};
+use knock_core::knock::TcpFlags;
+use knock_core::sequence::{Sequence, Step};
+use knock_core::time::Timestamp;
+use knock_core::tracker::{Counters, DoorIndex, TrackedDoor};
+use knock_linux::capture::Listener;
+use knock_linux::filter::Wanted;
+use rustix::event::PollFlags;
+
+use crate::channel::{Answer, Order, Untold, Word};
+use crate::configuration::ReadyDoor;
+use crate::watched::Watched;
+use process::Process;
+
+/// How long a question may go unanswered.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the process may take to get ready.
+const PATIENCE_AT_START: Duration = Duration::from_secs(10);
+/// How often it is asked whether it is alive, unless somebody wants to know more often. Who has not answered by the next
+/// time hangs.
+const PULSE: Duration = Duration::from_secs(20);
+/// How long after a process has ended that was hardly started another is.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// What the reading half is to do that does not depend on the doors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Pass over IPv6.
+    pub(crate) ipv4_only: bool,
+    /// Tell of every packet that may be a knock.
+    pub(crate) tells_packets: bool,
+    /// How often it is asked at least whether it is alive.
+    pub(crate) pulse: Option<Duration>,
+}
+
+impl Manner {
+    fn pulse(&self) -> Duration {
+        self.pulse.map_or(PULSE, |pulse| pulse.min(PULSE))
+    }
+}
+
+/// The packet socket, and who reads from it.
+pub(crate) struct Reader {
+    listener: Listener,
+    manner: Manner,
+    doors: Vec<TrackedDoor>,
+    /// The ports of the one-time sequences that follow those in force, by door.
+    ahead: Vec<BTreeSet<Step>>,
+    /// The ports that native doors open.
+    opened: Vec<PortRange>,
+    watched: Watched,
+    /// What the kernel filter passes.
+    wanted: Wanted,
+    process: Option<Process>,
+    /// When another process is started in place of one that has ended.
+    restart: Option<Timestamp>,
+    restarts: u64,
+    layers: Vec<Layer>,
+    /// What was said while something else was awaited.
+    words: VecDeque<Word>,
+    /// The number of the last question.
+    asked: u64,
+    /// The answer that came last.
+    last: Answer,
+    /// What was not told one by one, and not counted yet.
+    untold: Vec<Untold>,
+    /// When it is asked again whether it is alive, and the question that is to be answered until then.
+    pulse: Option<Timestamp>,
+    unanswered: Option<u64>,
+    /// How many packets processes before this one have lost.
+    lost_before: u64,
+    left_out_before: u64,
+}
+
+impl Reader {
+    /// Begins to listen for knocks on these doors.
+    ///
+    /// # Errors
+    /// Where no packet socket or no process can be had.
+    pub(crate) fn start(doors: &[ReadyDoor], watched: Watched, manner: Manner) -> io::Result<Self> {
+        let (tracked, ahead) = (tracked(doors), ahead(doors));
+        let wanted = wanted(&tracked, &ahead, &watched, manner.ipv4_only);
+        let mut reader = Self {
+            listener: Listener::open(&wanted)?,
+            manner,
+            doors: tracked,
+            ahead,
+            opened: opened(doors),
+            watched,
+            wanted,
+            process: None,
+            restart: None,
+            restarts: 0,
+            layers: Vec::new(),
+            words: VecDeque::new(),
+            asked: 0,
+            last: Answer::default(),
+            untold: Vec::new(),
+            pulse: None,
+            unanswered: None,
+            lost_before: 0,
+            left_out_before: 0,
+        };
+        reader.start_process()?;
+        Ok(reader)
+    }
+
+    fn start_process(&mut self) -> io::Result<()> {
+        let process = Process::start(self.listener.share()?, self.manner)?;
+        self.process = Some(process);
+        self.say_doors();
+        Ok(())
+    }
+
+    /// Waits until the process is confined and takes packets.
+    ///
+    /// # Errors
+    /// Where it does not get so far.
+    pub(crate) fn wait_until_ready(&mut self, now: Timestamp) -> io::Result<()> {
+        let is_ready = |word: &Word| matches!(word, Word::Confined(_));
+        match self.wait_for(is_ready, PATIENCE_AT_START)? {
+            Some(Word::Confined(layers)) => self.layers = layers,
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the reading process does not get ready",
+                ));
+            }
+        }
+        self.pulse = Some(now + self.manner.pulse());
+        Ok(())
+    }
+
+    /// What the layers that do not hold have to say.
+    pub(crate) fn weaknesses(&self) -> impl Iterator<Item = String> {
+        let off = self.layers.iter().filter(|layer| layer.state == LayerState::Off);
+        off.map(|Layer { name, message, .. }| {
+            format!("the reading process is not confined by {name}: {message}")
+        })
+    }
+
+    /// Takes other doors and interfaces; attempts that would have come as far on them go on. Ends a rest.
+    ///
+    /// # Errors
+    /// Where the kernel does not take the filter; then all stays as it is.
+    pub(crate) fn reconfigure(&mut self, doors: &[ReadyDoor], watched: Watched) -> io::Result<()> {
+        let (tracked, ahead) = (tracked(doors), ahead(doors));
+        let wanted = wanted(&tracked, &ahead, &watched, self.manner.ipv4_only);
+        let wanted = Wanted { watched: self.wanted.watched.clone(), ..wanted };
+        self.listener.set_filter(&wanted)?;
+        self.wanted = wanted;
+        (self.doors, self.ahead, self.opened, self.watched) = (tracked, ahead, opened(doors), watched);
+        self.say_doors();
+        Ok(())
+    }
+
+    fn say_doors(&mut self) {
+        self.say(&Order::Doors {
+            doors: self.doors.clone(),
+            opened: self.opened.clone(),
+            listened: self.watched.listened(),
+        });
+    }
+
+    /// Follows nobody any more.
+    pub(crate) fn stop(&mut self) {
+        (self.doors, self.ahead, self.opened) = (Vec::new(), Vec::new(), Vec::new());
+        // Where the kernel does not take even this filter, what comes in finds no door.
+        let _ = self.renew_filter();
+        self.say_doors();
+        // What was said before comes too late.
+        self.words.retain(|word| !matches!(word, Word::Event(_)));
+    }
+
+    /// Gives a door another sequence and says which come behind it; or none.
+    pub(crate) fn set_sequences(&mut self, door: DoorIndex, sequences: Vec<Sequence>) -> io::Result<()> {
+        if let Some(ahead) = self.ahead.get_mut(door as usize) {
+            *ahead = steps(sequences.iter().skip(1));
+        }
+        let sequence = sequences.into_iter().next();
+        if let Some(tracked) = self.doors.get_mut(door as usize) {
+            tracked.sequence.clone_from(&sequence);
+        }
+        let renewed = self.renew_filter();
+        self.say(&Order::Sequence(door, sequence));
+        renewed
+    }
+
+    /// Listens on other interfaces, or at other addresses.
+    pub(crate) fn watch(&mut self, watched: Watched) -> io::Result<()> {
+        self.watched = watched;
+        self.renew_filter()?;
+        self.say(&Order::Listen(self.watched.listened()));
+        Ok(())
+    }
+
+    pub(crate) fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// A door, as it is knocked at.
+    pub(crate) fn door(&self, door: DoorIndex) -> Option<&TrackedDoor> {
+        self.doors.get(door as usize)
+    }
+
+    fn renew_filter(&mut self) -> io::Result<()> {
+        let wanted = wanted(&self.doors, &self.ahead, &self.watched, self.manner.ipv4_only);
+        self.wanted = Wanted { watched: std::mem::take(&mut self.wanted.watched), ..wanted };
+        self.listener.set_filter(&self.wanted)
+    }
+
+    /// Lets the kernel filter follow these sources.
+    ///
+    /// # Errors
+    /// Where the kernel does not take the filter; the old one stays.
+    pub(crate) fn follow(&mut self, sources: BTreeSet<std::net::IpAddr>) -> io::Result<()> {
+        if self.wanted.watched == sources {
+            return Ok(());
+        }
+        self.wanted.watched = sources;
+        self.listener.set_filter(&self.wanted)
+    }
+
+    /// What becomes ready when the process says something, or takes what is owed to it.
+    pub(crate) fn fd(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        self.process.as_ref().map(Process::fd)
+    }
+
+    /// Whether something was said that was not handed out yet.
+    pub(crate) fn has_words(&self) -> bool {
+        !self.words.is_empty()
+    }
+
+    /// What the process has said. It ends here where it cannot be trusted any more.
+    ///
+    /// # Errors
+    /// Why it has ended.
+    pub(crate) fn hear(&mut self) -> Result<Vec<Word>, String> {
+        let taken = self.take_in();
+        let words: Vec<_> = std::mem::take(&mut self.words).into();
+        match taken {
+            Err(reason) if words.is_empty() => Err(reason),
+            // What was said before the end comes first.
+            _ => Ok(words),
+        }
+    }
+
+    fn take_in(&mut self) -> Result<(), String> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let outcome = process.take_in(&mut self.words);
+        for word in &self.words {
+            if let Word::Answer(answer) = word
+                && self.unanswered.is_some_and(|number| number <= answer.number)
+            {
+                self.unanswered = None;
+            }
+        }
+        outcome
+    }
+
+    /// Puts an end to the process. Another is started as soon as may be.
+    pub(crate) fn end_process(&mut self, now: Timestamp) -> Option<String> {
+        let process = self.process.take()?;
+        let young = now.since(process.started) < RESTART * 10;
+        self.restart = Some(if young { now + RESTART } else { now });
+        self.lost_before = self.lost();
+        self.left_out_before = self.left_out();
+        self.last = Answer::default();
+        (self.unanswered, self.pulse) = (None, None);
+        Some(process.end())
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        let now = self.has_words().then_some(Timestamp::ZERO);
+        [now, self.restart, self.pulse].into_iter().flatten().min()
+    }
+
+    /// Starts another process in place of one that has ended, and asks whether it is alive; whether it had answered that
+    /// when it was time to ask again.
+    ///
+    /// # Errors
+    /// Where none can be had, and where it has not answered.
+    pub(crate) fn handle_timer(&mut self, now: Timestamp) -> io::Result<bool> {
+        if self.restart.take_if(|due| *due <= now).is_some() {
+            self.restart_now(now).inspect_err(|_| self.restart = Some(now + RESTART))?;
+        }
+        let asks = self.pulse.take_if(|due| *due <= now).is_some();
+        if asks {
+            self.pulse = Some(now + self.manner.pulse());
+            if self.unanswered.is_some() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the reading process hangs"));
+            }
+            self.unanswered = Some(self.ask(false));
+        }
+        Ok(asks)
+    }
+
+    fn restart_now(&mut self, now: Timestamp) -> io::Result<()> {
+        // The socket may be why the one before has ended.
+        self.wanted.watched.clear();
+        self.listener = Listener::open(&self.wanted)?;
+        self.start_process()?;
+        self.restarts += 1;
+        self.pulse = Some(now + self.manner.pulse());
+        Ok(())
+    }
+
+    /// The process takes no packet until it is told of doors, or to go on; all that it has said so far is there to be
+    /// heard then.
+    pub(crate) fn rest(&mut self) {
+        self.say(&Order::Rest);
+        self.answer(false);
+    }
+
+    /// The process takes packets again.
+    pub(crate) fn go_on(&mut self) {
+        self.say(&Order::GoOn);
+    }
+
+    /// How the process stands, and which attempts there are if that is asked; `None` where it does not answer.
+    pub(crate) fn answer(&mut self, attempts: bool) -> Option<&Answer> {
+        let number = self.ask(attempts);
+        let is_it = |word: &Word| matches!(word, Word::Answer(answer) if answer.number == number);
+        match self.wait_for(is_it, PATIENCE) {
+            Ok(Some(Word::Answer(answer))) => {
+                self.take(*answer);
+                Some(&self.last)
+            }
+            _ => None,
+        }
+    }
+
+    fn take(&mut self, mut answer: Answer) {
+        self.untold.append(&mut answer.untold);
+        self.last = answer;
+    }
+
+    /// What was not told one by one and is to be counted.
+    pub(crate) fn take_untold(&mut self) -> Vec<Untold> {
+        std::mem::take(&mut self.untold)
+    }
+
+    fn ask(&mut self, attempts: bool) -> u64 {
+        self.asked += 1;
+        self.say(&Order::Tell { number: self.asked, attempts });
+        self.asked
+    }
+
+    /// Waits for a word; those before it are there to be heard afterwards.
+    fn wait_for(&mut self, is_it: impl Fn(&Word) -> bool, patience: Duration) -> io::Result<Option<Word>> {
+        let deadline = Instant::now() + patience;
+        let mut looked_at = 0;
+        loop {
+            if let Some(at) = self.words.iter().skip(looked_at).position(&is_it) {
+                return Ok(self.words.remove(looked_at + at));
+            }
+            looked_at = self.words.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Some(process) = self.process.as_ref().filter(|_| !left.is_zero()) else { return Ok(None) };
+            process.wait(left)?;
+            self.take_in().map_err(io::Error::other)?;
+        }
+    }
+
+    /// Takes note of what a process says of itself.
+    pub(crate) fn note(&mut self, word: Word) {
+        match word {
+            Word::Confined(layers) => self.layers = layers,
+            Word::Lost(lost) => self.last.lost = lost,
+            Word::Answer(answer) => self.take(*answer),
+            _ => {}
+        }
+    }
+
+    /// What the tracker has counted, as far as is known.
+    pub(crate) fn counters(&self) -> Counters {
+        self.last.counters
+    }
+
+    /// How many packets the kernel had no room for so far, as far as is known.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost_before.saturating_add(self.last.lost)
+    }
+
+    /// How many lines the reading half has left out so far, as far as is known.
+    pub(crate) fn left_out(&self) -> u64 {
+        self.left_out_before.saturating_add(self.last.left_out)
+    }
+
+    /// The process's number, where there is one; how often there was another; what confines it.
+    pub(crate) fn state(&self) -> (Option<u32>, u64, &[Layer]) {
+        (self.process.as_ref().map(Process::id), self.restarts, &self.layers)
+    }
+
+    fn say(&mut self, order: &Order) {
+        if let Some(process) = &mut self.process {
+            process.say(order);
+        }
+    }
+}
+
+fn tracked(doors: &[ReadyDoor]) -> Vec<TrackedDoor> {
+    doors.iter().map(|ready| TrackedDoor::new(&ready.door, ready.sequences.first().cloned())).collect()
+}
+
+/// The ports that native doors open.
+fn opened(doors: &[ReadyDoor]) -> Vec<PortRange> {
+    let native = doors.iter().filter_map(|ready| ready.door.native.as_ref());
+    native.flat_map(|native| native.ports.iter().copied()).collect()
+}
+
+fn ahead(doors: &[ReadyDoor]) -> Vec<BTreeSet<Step>> {
+    doors.iter().map(|ready| steps(ready.sequences.iter().skip(1))).collect()
+}
+
+fn steps<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> BTreeSet<Step> {
+    sequences.into_iter().flat_map(Sequence::steps).copied().collect()
+}
+
+fn wanted(doors: &[TrackedDoor], ahead: &[BTreeSet<Step>], watched: &Watched, ipv4_only: bool) -> Wanted {
+    let mut steps = steps(doors.iter().filter_map(|door| door.sequence.as_ref()));
+    steps.extend(ahead.iter().flatten());
+    Wanted {
+        interfaces: watched.indexes(),
+        other_hosts: doors.iter().any(|door| door.target.is_some()),
+        ipv6: !ipv4_only,
+        steps,
+        flags: common_flags(doors),
+        follow: doors.iter().any(|door| door.strict),
+        ..Wanted::default()
+    }
+}
+
+/// What all doors ask of a TCP packet's flags.
+fn common_flags(doors: &[TrackedDoor]) -> FlagRule {
+    let common = |a: TcpFlags, b: TcpFlags| a.difference(a.difference(b));
+    doors
+        .iter()
+        .map(|door| door.flags)
+        .reduce(|a, b| FlagRule {
+            required: common(a.required, b.required),
+            excluded: common(a.excluded, b.excluded),
+        })
+        .unwrap_or_default()
+}

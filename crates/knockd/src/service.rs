@@ -1,0 +1,66 @@
+//! Word for the service manager that started the daemon, if it wants any (`sd_notify(3)`).
+
+use std::time::Duration;
+
+use knock_core::time::Timestamp;
+use sd_notify::NotifyState;
+
+/// What of the environment is meant for the daemon alone and for none of its commands.
+pub(crate) const VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+/// How often what the daemon does is told anew at most.
+const PACE: Duration = Duration::from_secs(1);
+/// In the time that the manager waits for a sign of life so many are given.
+const SIGNS: u32 = 3;
+
+/// Tells the service manager how the daemon is.
+#[derive(Default)]
+pub(crate) struct Service {
+    /// What was told last, and when.
+    told: (String, Timestamp),
+}
+
+impl Service {
+    /// How often the manager wants a sign of life at least, if it wants any.
+    pub(crate) fn pulse() -> Option<Duration> {
+        sd_notify::watchdog_enabled().map(|time| time / SIGNS)
+    }
+
+    /// The daemon does its work.
+    pub(crate) fn ready(&self) {
+        tell(&[NotifyState::Ready]);
+    }
+
+    /// The daemon reads its configuration anew, until it is ready.
+    pub(crate) fn reloading(&self) {
+        if let Ok(time) = NotifyState::monotonic_usec_now() {
+            tell(&[NotifyState::Reloading, time]);
+        }
+    }
+
+    /// The daemon is about to end.
+    pub(crate) fn stopping(&self) {
+        tell(&[NotifyState::Stopping, NotifyState::Status("closing what is open")]);
+    }
+
+    /// A sign of life.
+    pub(crate) fn alive(&self) {
+        tell(&[NotifyState::Watchdog]);
+    }
+
+    /// What the daemon does, for people; not too often.
+    pub(crate) fn status(&mut self, now: Timestamp, status: impl FnOnce() -> String) {
+        if now.since(self.told.1) < PACE {
+            return;
+        }
+        let status = status();
+        if status != self.told.0 {
+            tell(&[NotifyState::Status(&status)]);
+            self.told = (status, now);
+        }
+    }
+}
+
+/// Where nobody listens, nobody has to.
+fn tell(states: &[NotifyState<'_>]) {
+    let _ = sd_notify::notify(states);
+}

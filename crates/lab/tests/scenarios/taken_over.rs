@@ -1,0 +1,165 @@
+//! What somebody can do who has taken over the process that reads strangers' packets.
+//!
+//! `taken-over` is our daemon with a reading process that commits a misdeed at each packet, by the packet's port.
+
+use std::io;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::process::Command;
+
+use lab::{Daemon, wait_until};
+use serde_json::Value;
+
+use crate::support::{REFUSING, SOON, Scene};
+
+/// Misdeeds that are calls to the system.
+const CALLS: RangeInclusive<u16> = 7001..=7009;
+/// What the daemon says when the process made a call that it may not make.
+const FORBIDDEN: &str = "starting it anew: it made a system call that is forbidden to it";
+/// What it says when the process lies in a way that can be noticed.
+const LIE: &str = "it said what it cannot have to say";
+
+/// Three doors, and one at whose ports the misdeeds are waiting.
+fn config() -> String {
+    let ports: Vec<_> = CALLS.chain(7101..=7112).map(|port| format!("{port}:udp")).collect();
+    format!(
+        "[options]\ninterface = eth0\nlogfile = {{dir}}/knockd.log\nstrict = no\n\
+         [ssh]\nsequence = 1001,1002\nopen = 22/tcp\nopen_for = 100s\n\
+         [private]\nsequence = 1003,1004\nopen = 23/tcp\nopen_for = 100s\nallow_from = 192.0.2.0/24\n\
+         [told]\nsequence = 1005,1006\ncommand = echo \"open for %IP%\" >> {{dir}}/told\n\
+         [misdeeds]\nsequence = {}\ncommand = echo misdeeds >> {{dir}}/told\n",
+        ports.join(",")
+    )
+}
+
+struct Taken {
+    scene: Scene,
+    daemon: Daemon,
+}
+
+impl Taken {
+    fn start(variables: &[(&str, &str)]) -> io::Result<Self> {
+        let scene = Scene::new(REFUSING)?;
+        let daemon = Daemon::of(lab::binary("taken-over")?).config(config());
+        let daemon = variables.iter().fold(daemon, |daemon, (name, value)| daemon.env(name, value));
+        Ok(Self { daemon: daemon.start(scene.server())?, scene })
+    }
+
+    fn commit(&self, port: u16) -> io::Result<()> {
+        self.scene.knock(&format!("{port}:udp"))
+    }
+
+    /// What the daemon answers to `knockctl` with these arguments.
+    fn ask(&self, arguments: &[&str]) -> io::Result<Value> {
+        let mut command = Command::new(lab::binary("knockctl")?);
+        command.arg("--socket").arg(self.daemon.directory().path().join("knockd.sock"));
+        let output = self.scene.server().output(command.args(arguments).arg("--json"))?;
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Which doors are open, and for whom.
+    fn open(&self) -> io::Result<Vec<(String, String)>> {
+        let answer = self.ask(&["grants"])?;
+        let text = |grant: &Value, key: &str| grant[key].as_str().unwrap_or_default().to_owned();
+        let grants = answer["grants"].as_array().cloned().unwrap_or_default();
+        Ok(grants.iter().map(|grant| (text(grant, "door"), text(grant, "network"))).collect())
+    }
+
+    fn said(&self, part: &str) -> usize {
+        self.daemon.log().lines().filter(|line| line.contains(part)).count()
+    }
+}
+
+fn pair(door: &str, address: IpAddr) -> (String, String) {
+    (door.into(), address.to_string())
+}
+
+/// Neither the file system, nor the network, nor another process, nor the packet socket to send with: each try ends the
+/// process, and another takes its place.
+#[test]
+fn it_has_nothing_in_its_hands() -> io::Result<()> {
+    let taken = Taken::start(&[])?;
+    let status = taken.ask(&["status"])?;
+    let layers = status["reading"]["layers"].as_array().cloned().unwrap_or_default();
+    assert_eq!(layers.len(), 5, "{status}");
+    assert!(layers.iter().all(|layer| layer["state"] == "on"), "{status}");
+    for (port, count) in CALLS.zip(1..) {
+        taken.commit(port)?;
+        wait_until("what the log says of it", SOON, || taken.said(FORBIDDEN) == count)
+            .map_err(|error| io::Error::other(format!("{port}: {error}; {}", taken.daemon.log())))?;
+        // The next one is there before the next misdeed.
+        wait_until("another process", SOON, || {
+            taken.ask(&["status"]).is_ok_and(|status| status["reading"]["restarts"] == count)
+        })?;
+    }
+    assert!(!Path::new("/tmp/taken-over").exists());
+    assert_eq!(taken.open()?, []);
+    // What was not even tried would have ended nobody.
+    taken.commit(7101)?;
+    wait_until("the last is at work", SOON, || taken.open().is_ok_and(|open| open.len() == 1))?;
+    assert_eq!(taken.said(FORBIDDEN), CALLS.count());
+    assert!(!taken.daemon.text().contains("misdeeds"), "{}", taken.daemon.text());
+    Ok(())
+}
+
+/// It can open doors, as whoever knows all sequences can, where the door allows it; and nothing else.
+#[test]
+fn it_can_name_a_door_and_an_address() -> io::Result<()> {
+    let taken = Taken::start(&[])?;
+    let (guest, other) = (taken.scene.guest().ip4(), "203.0.113.9".parse().unwrap());
+    // For the guest; for somebody else; at a door that is not for them; at none; for all hosts.
+    for port in 7101..=7105 {
+        taken.commit(port)?;
+    }
+    taken.commit(7112)?;
+    taken.daemon.wait_for_file("told", &format!("open for {guest}\n"), SOON)?;
+    let mut open = taken.open()?;
+    open.sort();
+    let mut expected = [pair("ssh", guest), pair("ssh", other)];
+    expected.sort();
+    assert_eq!(open, expected);
+    assert_eq!(taken.daemon.file("told"), format!("open for {guest}\n"));
+    Ok(())
+}
+
+#[test]
+fn what_it_cannot_have_to_say_ends_it() -> io::Result<()> {
+    let taken = Taken::start(&[])?;
+    for (port, count) in (7106..=7108).zip(1..) {
+        taken.commit(port)?;
+        wait_until("what the log says of it", SOON, || taken.said(LIE) == count)
+            .map_err(|error| io::Error::other(format!("{port}: {error}; {}", taken.daemon.log())))?;
+        wait_until("another process", SOON, || {
+            taken.ask(&["status"]).is_ok_and(|status| status["reading"]["restarts"] == count)
+        })?;
+    }
+    assert_eq!(taken.open()?, []);
+    Ok(())
+}
+
+/// However much it says, and whatever: the log is neither filled nor forged, and the daemon answers.
+#[test]
+fn its_lies_fill_no_log() -> io::Result<()> {
+    let taken = Taken::start(&[])?;
+    taken.commit(7109)?;
+    taken.daemon.wait_for_log("lines were left out", SOON)?;
+    assert!(taken.said("Stage 1") < 5000, "{} lines", taken.said("Stage 1"));
+    taken.commit(7110)?;
+    taken.daemon.wait_for_log("\\n[2000-01-01 00:00] all is \\u{1b}[2Jwell", SOON)?;
+    assert!(taken.daemon.log().lines().all(|line| !line.starts_with("[2000")));
+    assert_eq!(taken.open()?, []);
+    Ok(())
+}
+
+/// With a service manager that wants a sign of life every three seconds.
+#[test]
+fn when_it_hangs_another_takes_its_place() -> io::Result<()> {
+    let taken = Taken::start(&[("WATCHDOG_USEC", "3000000")])?;
+    taken.commit(7111)?;
+    taken.daemon.wait_for_log("starting it anew: the reading process hangs", SOON)?;
+    taken.commit(7101)?;
+    wait_until("another process", SOON, || {
+        taken.commit(7101).is_ok() && taken.open().is_ok_and(|open| open.len() == 1)
+    })
+}
