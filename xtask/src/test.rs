@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::cargo::{cargo, succeed};
-use crate::tools;
+use crate::{package, tools};
 
 /// Installs what is missing, builds, tests; `arguments` go to `cargo test --workspace`.
 pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
@@ -12,6 +12,9 @@ pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
     // built out here, because in a user namespace nothing can be downloaded.
     succeed(&mut cargo(&["build", "--workspace"]))?;
     succeed(&mut cargo(&["test", "--workspace", "--no-run"]))?;
+    if tools::machine_is_thrown_away() && lab::is_root() {
+        package::prepare_for_tests()?;
+    }
     let mut test = cargo(&["test", "--workspace"]);
     test.args(arguments);
     succeed(&mut lab::as_root(&test))

@@ -31,14 +31,59 @@ const TOOLS: [(&str, &str); 14] = [
 const FIREWALLS: [(&str, &str); 3] =
     [("ufw", "ufw"), ("firewalld", "firewalld"), ("dbus-daemon", "dbus-daemon")];
 
+/// What builds a Debian package.
+const PACKAGERS: [(&str, &str); 2] = [("dh", "debhelper"), ("dpkg-buildpackage", "dpkg-dev")];
+
+/// What its tests use beside: they, too, run only where the machine is thrown away.
+const PACKAGE_TESTERS: [(&str, &str); 2] = [("mmdebstrap", "mmdebstrap"), ("lintian", "lintian")];
+
+/// What the tests of manual pages, completions, packages and QR codes look at their work with. They are left out where it is not
+/// there, for it is much; so it is installed only where the machine is thrown away.
+const READERS: [(&str, &str); 7] = [
+    ("man", "man-db"),
+    ("mandoc", "mandoc"),
+    ("bash", "bash"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
+    ("rpmbuild", "rpm"),
+    ("zbarimg", "zbar-tools"),
+];
+
+/// What reads the daemon's log and metrics. They would run on this very machine after its next boot, so they are installed
+/// only where it is thrown away, and the tests with them are left out where they are not there.
+const LOG_READERS: [(&str, &str); 6] = [
+    ("fail2ban-regex", "fail2ban"),
+    ("promtool", "prometheus"),
+    ("prometheus", "prometheus"),
+    ("journalctl", "systemd"),
+    ("jsonschema", "python3-jsonschema"),
+    ("systemd-cat", "systemd"),
+];
+
 /// What Debian asks before it starts the service of a package that it has just installed.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Makes sure that all of them are there: installs what is missing as root, or says how to.
 pub(crate) fn provide() -> io::Result<()> {
-    let machine_is_thrown_away = std::env::var_os("CI").is_some();
-    let firewalls = FIREWALLS.iter().filter(|_| machine_is_thrown_away);
-    provide_all(&TOOLS.iter().chain(firewalls).copied().collect::<Vec<_>>())
+    let thrown_away =
+        FIREWALLS.iter().chain(&PACKAGERS).chain(&PACKAGE_TESTERS).chain(&READERS).chain(&LOG_READERS);
+    let thrown_away = thrown_away.filter(|_| machine_is_thrown_away());
+    provide_all(&TOOLS.iter().chain(thrown_away).copied().collect::<Vec<_>>())
+}
+
+/// Whether nobody minds what is installed and built here.
+pub(crate) fn machine_is_thrown_away() -> bool {
+    std::env::var_os("CI").is_some()
+}
+
+/// Makes sure that there is what builds a Debian package.
+pub(crate) fn provide_for_deb() -> io::Result<()> {
+    provide_all(&PACKAGERS)
+}
+
+/// Makes sure that there is what builds an RPM package.
+pub(crate) fn provide_for_rpm() -> io::Result<()> {
+    provide_all(&[("rpmbuild", "rpm")])
 }
 
 /// Makes sure that the demo has what it makes hosts with.
@@ -49,6 +94,11 @@ pub(crate) fn provide_for_demo() -> io::Result<()> {
 /// Makes sure that there is the C++ compiler that the fuzzing library is built with.
 pub(crate) fn provide_compiler() -> io::Result<()> {
     provide_all(&[("c++", "g++")])
+}
+
+/// Makes sure that there is Python's installer, which has programs that Debian has not.
+pub(crate) fn provide_pip() -> io::Result<()> {
+    provide_all(&[("pip3", "python3-pip")])
 }
 
 fn provide_all(tools: &[(&str, &'static str)]) -> io::Result<()> {
