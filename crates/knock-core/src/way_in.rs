@@ -20,23 +20,32 @@ pub enum WayIn {
 /// Whether somebody at `address` can open a new connection to a TCP port, or to any port where it is not known which, by
 /// knocking at one of `doors`; `guard` says whether native doors' ports are closed to all others.
 ///
-/// What a command opens is not known: a door with a start command counts for every port.
+/// What a command opens is not known: a door with a start command counts for every port that is not guarded. No command
+/// gets anybody past the guard.
 pub fn way_in<'a>(
     doors: impl IntoIterator<Item = &'a Door>,
     guard: bool,
     address: IpAddr,
     port: Option<u16>,
 ) -> WayIn {
-    let mut guarded = false;
+    let (mut guarded, mut by_command) = (false, None);
     for door in doors {
         let opens_port = opens(door, port);
         guarded |= guard && opens_port;
-        let opening = Opening::of(door, address).filter(|_| door.allows(address));
-        if opening.is_some_and(|opening| opening.native && opens_port || opening.start.is_some()) {
+        let Some(opening) = Opening::of(door, address).filter(|_| door.allows(address)) else { continue };
+        if opening.native && opens_port {
             return WayIn::Door(door.key.name.clone());
         }
+        if opening.start.is_some() {
+            by_command.get_or_insert_with(|| door.key.name.clone());
+        }
     }
-    if guarded { WayIn::None } else { WayIn::Unguarded }
+    match by_command {
+        // Where the port is not known, it may be one that is not guarded.
+        Some(name) if !guarded || port.is_none() => WayIn::Door(name),
+        _ if guarded => WayIn::None,
+        _ => WayIn::Unguarded,
+    }
 }
 
 /// Whether a native door opens the port.
@@ -96,5 +105,18 @@ mod tests {
         let (v4, v6) = ("192.0.2.7".parse().unwrap(), "::1".parse().unwrap());
         assert_eq!(way_in(&doors, true, v4, Some(22)), WayIn::Door("ssh".into()));
         assert_eq!(way_in(&doors, true, v6, Some(22)), WayIn::Unguarded);
+    }
+
+    #[test]
+    fn a_command_opens_nothing_that_is_guarded() {
+        let by_command = doors("[old]\nsequence = 7142,8319,9623\ncommand = let in %IP%\n").remove(0);
+        let plain = doors("[ssh]\nsequence = 7143,8319,9623\n").remove(0);
+        let here: IpAddr = "192.0.2.7".parse().unwrap();
+        let way = |ssh, port| way_in(&[by_command.clone(), ssh], true, here, port);
+        assert_eq!(way(native(plain.clone(), 22, &[]), Some(22)), WayIn::Door("ssh".into()));
+        let for_others = native(plain, 22, &["203.0.113.0/24"]);
+        assert_eq!(way(for_others.clone(), Some(22)), WayIn::None);
+        assert_eq!(way(for_others.clone(), Some(2222)), WayIn::Door("old".into()));
+        assert_eq!(way(for_others, None), WayIn::Door("old".into()));
     }
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use knock_core::sequence::Step;
 
 use crate::error::Error;
-use crate::opening::{Attempts, Look};
+use crate::opening::{Answer, Attempts, Look};
 use crate::output::{note, show_knock};
-use crate::request::{Awaited, Purpose, Request};
+use crate::request::{Awaited, Ports, Purpose, Request};
 use crate::resolve::Host;
 use crate::send::{Sender, Unsent, with_port};
 use crate::verdict::{Opened, Unopened};
@@ -37,6 +37,7 @@ pub(crate) fn until_open(
 ) -> Result<Opened, Error> {
     let look = look(request, awaited, host);
     let mut rounds = Rounds::new(awaited, request.gap, steps.len());
+    let mut met = Answer::Silence;
     loop {
         let reached = knock(request, host, steps, Duration::ZERO)?;
         let knocked = Instant::now();
@@ -46,17 +47,24 @@ pub(crate) fn until_open(
             let (after, before) = (knocked.elapsed(), look.map(Look::outcome));
             return Ok(Opened { connection, after, knocks: rounds.knocks, before });
         }
+        let targets = attempts.targets().to_vec();
+        // A refusal that was met once may be all that is seen of a door that has closed again.
+        if !matches!(met, Answer::Refusal) {
+            met = attempts.into_answer();
+        }
         if patience.is_last {
             let before = look.map(Look::outcome);
-            return Err(Unopened::new(request, host, attempts, rounds.knocks, rounds.waited(), before).into());
+            let (knocks, waited) = (rounds.knocks, rounds.waited());
+            return Err(Unopened::new(request, host, targets, met, knocks, waited, before).into());
         }
         note(request, "the port is not open yet: knocking again");
     }
 }
 
-/// Only the user wants to know whether the port was open all the time; who waits for a connection takes it as it is.
+/// Only the user wants to know whether the port was open all the time; who waits for a connection takes it as it is. But
+/// whether a line of a one-time file is used up can be told by this alone where nothing listens behind the door.
 fn look(request: &Request, awaited: Awaited, host: &Host) -> Option<Look> {
-    let is_told = matches!(request.purpose, Purpose::Verify(_));
+    let is_told = matches!(request.purpose, Purpose::Verify(_)) || matches!(request.ports, Ports::OneTime(_));
     is_told.then(|| Look::at(sender(request, Duration::ZERO), at_port(host.addresses(), awaited.port)))
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::one_time::Place;
-use crate::opening::{Answer, Attempts, Before, Connection};
+use crate::opening::{Answer, Before, Connection};
 use crate::request::{Awaited, Ports, Purpose, Request};
 use crate::resolve::{Family, Host};
 
@@ -51,18 +51,18 @@ impl fmt::Display for Opened {
 }
 
 impl Unopened {
-    /// That `attempts` have failed.
+    /// That `targets` did not open, and `answer` was met there.
     pub(crate) fn new(
         request: &Request,
         host: &Host,
-        attempts: Attempts,
+        targets: Vec<SocketAddr>,
+        answer: Answer,
         knocks: u8,
         waited: Duration,
         before: Option<Before>,
     ) -> Self {
-        let targets = attempts.targets().to_vec();
         let hints = hints(request, host, &targets);
-        Self { targets, answer: attempts.into_answer(), before, knocks, waited, hints }
+        Self { targets, answer, before, knocks, waited, hints }
     }
 
     /// Whether it was the door that opened, and something else that is missing.

@@ -8,7 +8,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::commands::{change, examine, follow, make, metrics, show};
 
 /// The daemon's configuration when nothing is said.
-const CONFIG: &str = "/etc/knockd.conf";
+pub(crate) const CONFIG: &str = "/etc/knockd.conf";
 
 /// Asks knockd what it knows, and tells it what to do.
 #[derive(Debug, Parser)]

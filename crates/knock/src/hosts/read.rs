@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
     ) -> Result<(), Diagnostic> {
         match key.get_ref().as_ref() {
             _ if value.get_ref().is_table() => return Err(dotted(host, key, value)),
-            "host" => draft.host = Some(text_of(value, "a name or an address in quotes")?.into_owned()),
+            "host" => draft.host = Some(address(value)?),
             "one_time" => draft.one_time = Some(text_of(value, "a file's name in quotes")?.into_owned()),
             "sequence" => draft.sequence = Some(self.sequence(value)?),
             name if SETTINGS.contains(&name) => set(&mut draft.settings, name, value)?,
@@ -213,10 +213,23 @@ fn set(settings: &mut Settings, name: &str, value: &Value<'_>) -> Result<(), Dia
     })
 }
 
+/// A name that may resolve, and can be shown.
+fn address(value: &Value<'_>) -> Result<String, Diagnostic> {
+    const EXPECTED: &str = "a name or an address in quotes";
+    let text = text_of(value, EXPECTED)?;
+    if text.is_empty() || text.contains(is_odd) {
+        return Err(Diagnostic::error(value.span(), format!("{text:?} is no host"), EXPECTED));
+    }
+    Ok(text.into_owned())
+}
+
+fn is_odd(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
+}
+
 /// A name that can be typed as an argument, and listed one a line.
 fn check_name(name: &Key<'_>) -> Result<(), Diagnostic> {
     let text = name.get_ref();
-    let is_odd = |c: char| c.is_whitespace() || c.is_control();
     if text.is_empty() || text.starts_with('-') || text.contains(is_odd) {
         let expected = "one without white space that does not begin with -";
         return Err(Diagnostic::error(name.span(), format!("{text:?} is no host's name"), expected));
@@ -355,6 +368,8 @@ mod tests {
             ),
             ("host = \"h\"\n", "f:1:1: error: host before any host; expected it below a host's [name]"),
             ("[\"a b\"]\nsequence = \"1\"\n", "f:1:2: error: \"a b\" is no host's name"),
+            ("[a]\nhost = \"\"\nsequence = \"1\"\n", "f:2:8: error: \"\" is no host; expected a name"),
+            ("[a]\nhost = \"\\u001b[2J\"\nsequence = \"1\"\n", "f:2:8: error: \"\\u{1b}[2J\" is no host"),
             ("[a]\nsequence = \"1\"\n[a]\n", "f:3:2: error: duplicate key"),
             ("[a]\nsequence = 1,2\n", "f:2:"),
             (

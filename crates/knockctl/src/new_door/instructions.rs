@@ -10,6 +10,7 @@ use knock_core::sequence::Step;
 use super::sequence::written;
 use super::server::PLACEHOLDER;
 use super::wish::Wish;
+use crate::cli::CONFIG;
 use crate::output::printable;
 
 /// Milliseconds between two knocks: enough for nearly every network.
@@ -104,21 +105,31 @@ impl Instructions<'_> {
         match self.daemon {
             Daemon::Runs => format!("{keep}\n\n    knockctl{} reload --confirm 60\n\n", self.options),
             Daemon::RunsWith(other) => format!(
-                "The knockd that runs has its configuration from {}. {keep}\n\n    knockd --check -c {path}\n    knockd -d -c \
-                 {path}\n\n",
+                "The knockd that runs has its configuration from {}, and does not see this door. Two daemons cannot both have doors \
+                 that the kernel opens: without -c, new-door makes it there.\n\n",
                 printable(&other.display().to_string())
             ),
             Daemon::RunsNot => format!(
-                "knockd does not run. {keep}\n\n    knockd --check -c {path}\n    systemctl start knockd    # or: knockd -d -c \
-                 {path}\n\n"
+                "knockd does not run. {keep}\n\n    knockd --check -c {path}\n    {}\n\n",
+                self.start(&path)
             ),
         }
     }
 
+    /// How the daemon is started; the service has the usual configuration.
+    fn start(&self, path: &str) -> String {
+        let directly = format!("knockd -d -c {path}");
+        if self.path == Path::new(CONFIG) {
+            return format!("systemctl start knockd    # or: {directly}");
+        }
+        directly
+    }
+
     fn on_the_client(&self) -> String {
         let knock = self.knock();
-        let then = self.then().map(|then| format!(" && {then}"));
-        let confirm = match (self.daemon, &then) {
+        let then = self.then("").map(|then| format!(" && {then}"));
+        // There sudo may have to ask for a password.
+        let confirm = match (self.daemon, self.then("-t ").map(|then| format!(" && {then}"))) {
             (Daemon::Runs, Some(then)) => format!(
                 "On the client within this minute, or the old configuration comes back:\n\n    {knock}{then} sudo knockctl{} \
                  confirm\n\nFrom then on:\n\n",
@@ -135,10 +146,10 @@ impl Instructions<'_> {
     }
 
     /// How to log in, where the door is one for that.
-    fn then(&self) -> Option<String> {
+    fn then(&self, terminal: &str) -> Option<String> {
         let port = self.port_of_ssh()?;
         let option = if port == SSH { String::new() } else { format!("-p {port} ") };
-        Some(format!("ssh {option}{}", self.server()))
+        Some(format!("ssh {terminal}{option}{}", self.server()))
     }
 
     /// The administrator's own port, or the usual one, if the door opens it.

@@ -160,7 +160,8 @@ fn place(context: &Context) -> Result<(Daemon, PathBuf), Failure> {
     let named = context.config_is_named.then(|| absolute(&context.config));
     let status = match doctor::status(&context.socket) {
         Ok(status) => Some(status),
-        Err(Failure::Unreachable { .. }) => None,
+        // Nobody listens there; who may not ask is told so.
+        Err(Failure::Unreachable { error, .. }) if error.kind() != io::ErrorKind::PermissionDenied => None,
         Err(failure) => return Err(failure),
     };
     let config_of_daemon = status.map(|status| PathBuf::from(status.config));
@@ -216,10 +217,12 @@ fn warn(administrator: Option<Administrator>, before: &Config, after: &Config) {
             "warning: {address}, from where you are connected, has no way in to port {port} with this configuration: the port is \
              guarded, and no door opens it for this address"
         )),
-        (WayIn::Unguarded, WayIn::Door(door)) if after.options.guard => tell(&format!(
-            "warning: you are connected to port {port}: from the reload on new connections to it need the knock of {door}; the \
+        (then, WayIn::Door(door)) if then != WayIn::Door(door.clone()) && after.options.guard => {
+            tell(&format!(
+                "warning: you are connected to port {port}: from the reload on new connections to it need the knock of {door}; the \
              ones that are open go on, so keep one"
-        )),
+            ))
+        }
         _ => {}
     }
 }

@@ -72,7 +72,7 @@ fn from_nothing_to_a_door_that_opens() -> io::Result<()> {
     // `ssh` is one that tries whether it gets in, and does on the server what it is told.
     let tools = TempDir::new()?;
     let ssh = format!(
-        "#!/bin/bash\nset -e\nexec 3<>/dev/tcp/$1/22\nshift\n[ $# = 0 ] || exec nsenter --net={} \"$@\"\n",
+        "#!/bin/bash\nset -e\n[ \"$1\" != -t ] || shift\nexec 3<>/dev/tcp/$1/22\nshift\n[ $# = 0 ] || exec nsenter --net={} \"$@\"\n",
         server.path()
     );
     for (name, script) in [("ssh", ssh.as_str()), ("sudo", "#!/bin/sh\nexec \"$@\"\n")] {

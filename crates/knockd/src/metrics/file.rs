@@ -18,14 +18,23 @@ const MODE: u32 = 0o644;
 pub(crate) struct MetricsFile {
     path: Option<PathBuf>,
     due: Option<Timestamp>,
+    /// It was written.
+    is_ours: bool,
     /// It could not be written, which was told.
     told: bool,
 }
 
 impl MetricsFile {
-    /// Writes to this file from now on.
+    /// Writes to this file from now on. What was written to another one goes: it would say for ever that the daemon runs, and
+    /// of two files with the same series the collector takes neither.
     pub(crate) fn set_path(&mut self, path: Option<&Path>) {
-        *self = Self { path: path.map(Path::to_owned), due: path.map(|_| Timestamp::ZERO), told: false };
+        if let Some(old) = self.path.as_deref().filter(|old| self.is_ours && Some(*old) != path) {
+            // Where it is gone already, nothing is to be done.
+            let _ = fs::remove_file(old);
+        }
+        let is_ours = self.is_ours && self.path.as_deref() == path;
+        *self =
+            Self { path: path.map(Path::to_owned), due: path.map(|_| Timestamp::ZERO), is_ours, told: false };
     }
 
     /// When it is to be written.
@@ -44,13 +53,14 @@ impl MetricsFile {
         self.due = Some(now + PACE);
         let written = replace(path, text);
         let failed = written.is_err();
+        self.is_ours |= !failed;
         let news = failed != std::mem::replace(&mut self.told, failed);
         let name = path.display();
         news.then(|| match written {
             Ok(()) => format!("the metrics file {name} is written again"),
             Err(error) => format!(
-                "warning: the metrics file {name} cannot be written, trying anew: {error}; expected a directory that is \
-                 there, as node_exporter has it"
+                "warning: the metrics file {name} cannot be written, trying anew: {error}; expected a file in a \
+                 directory that is there, as node_exporter has it"
             ),
         })
     }
@@ -58,6 +68,10 @@ impl MetricsFile {
 
 /// Puts a file in the place of another, so that whoever reads finds the one or the other as a whole.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // /dev/null is not to become a file.
+    if fs::symlink_metadata(path).is_ok_and(|there| !there.is_file() && !there.is_symlink()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     // The collector takes what ends with .prom.
     name.push(".new");
@@ -132,6 +146,33 @@ mod tests {
         fs::create_dir(missing).unwrap();
         assert!(file.write("", START).unwrap().contains("is written again"));
         assert_eq!(file.write("", START), None);
+    }
+
+    #[test]
+    fn another_file_takes_the_place_of_the_first() {
+        let directory = TempDir::new().unwrap();
+        let [first, second] = ["a.prom", "b.prom"].map(|name| directory.path().join(name));
+        let theirs = directory.write("theirs.prom", "theirs").unwrap();
+        let mut file = MetricsFile::default();
+        file.set_path(Some(&theirs));
+        for path in [&first, &first, &second] {
+            file.set_path(Some(path));
+            assert_eq!(file.write("", START), None);
+        }
+        assert!(!first.exists() && second.exists() && theirs.exists());
+        file.set_path(None);
+        assert!(!second.exists());
+    }
+
+    #[test]
+    fn what_is_no_file_stays_what_it_is() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("pipe");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let mut file = MetricsFile::default();
+        file.set_path(Some(&path));
+        assert!(file.write("", START).unwrap().contains("it is no regular file"));
+        assert!(!fs::symlink_metadata(&path).unwrap().is_file());
     }
 
     #[test]
