@@ -79,6 +79,14 @@ impl Quota {
         admitted
     }
 
+    /// Notes that so many more lines were left out by somebody else.
+    pub fn leave_out(&mut self, count: u64, now: Timestamp) {
+        if count > 0 {
+            self.left_out = self.left_out.saturating_add(count);
+            self.tell_at.get_or_insert(now + FIRST);
+        }
+    }
+
     /// How many lines were left out so far.
     pub fn left_out(&self) -> u64 {
         self.left_out

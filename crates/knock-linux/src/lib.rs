@@ -11,6 +11,7 @@ pub mod links;
 pub mod memory;
 pub mod namespace;
 pub mod netlink;
+pub mod peer;
 pub mod process;
 pub mod raw;
 mod socket;

@@ -25,6 +25,7 @@ mod metrics;
 mod native;
 mod one_time;
 mod owner;
+mod pace;
 mod pid_file;
 mod reader;
 mod reading;

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::ZonedDateTime;
 use knock_core::config::LogFormat;
+use knock_linux::peer::Peer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
@@ -25,7 +26,6 @@ pub(crate) use self::facts::{Facts, Level, Topic};
 use self::form::printable;
 use self::ways::{JOURNAL, Way, Ways};
 use crate::configuration::Settings;
-use crate::control::Peer;
 use crate::lookup::{Lookup, Name};
 use crate::metrics::Counts;
 use crate::syslog::Syslog;
@@ -195,8 +195,8 @@ impl Log {
     /// Has a line written, or lets it wait behind those that wait for a name.
     fn submit(&mut self, mut line: Line) {
         self.counts.note(&line.facts);
-        line.facts.by_uid = self.by.map(|peer| peer.uid);
-        line.facts.by_pid = self.by.map(|peer| peer.pid);
+        line.facts.by_uid = self.by.map(|peer| peer.user);
+        line.facts.by_pid = self.by.and_then(|peer| peer.process);
         match &mut self.lookup {
             None => self.waiting.push((line, None)),
             Some(lookup) => {

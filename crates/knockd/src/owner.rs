@@ -4,7 +4,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
-use rustix::net::sockopt::socket_peercred;
+use knock_linux::peer::peer;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::geteuid;
 
@@ -40,12 +40,13 @@ impl Owner {
 }
 
 /// The process that has the name, where it is one that may have the table.
-fn holder() -> Option<i32> {
+fn holder() -> Option<u32> {
     // Whoever lets others wait in its queue must not keep us from starting.
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
     connect(&socket, &SocketAddrUnix::new_abstract_name(NAME.as_bytes()).ok()?).ok()?;
-    let peer = socket_peercred(&socket).ok()?;
-    let trusted = peer.uid.is_root() || peer.uid == geteuid();
-    trusted.then(|| peer.pid.as_raw_nonzero().get())
+    let peer = peer(&socket).ok()?;
+    let trusted = peer.user == 0 || peer.user == geteuid().as_raw();
+    // A process of another namespace has no number here.
+    trusted.then(|| peer.process.unwrap_or_default())
 }

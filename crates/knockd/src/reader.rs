@@ -222,12 +222,12 @@ impl Reader {
         self.listener.set_filter(&self.wanted)
     }
 
-    /// Lets the kernel filter follow these sources.
+    /// Lets the kernel filter follow these sources, where some door is strict.
     ///
     /// # Errors
     /// Where the kernel does not take the filter; the old one stays.
     pub(crate) fn follow(&mut self, sources: BTreeSet<std::net::IpAddr>) -> io::Result<()> {
-        if self.wanted.watched == sources {
+        if self.wanted.watched == sources || !self.wanted.follow {
             return Ok(());
         }
         self.wanted.watched = sources;
@@ -239,9 +239,9 @@ impl Reader {
         self.process.as_ref().map(Process::fd)
     }
 
-    /// Whether something was said that was not handed out yet.
-    pub(crate) fn has_words(&self) -> bool {
-        !self.words.is_empty()
+    /// Whether something was said that was not handed out yet, or the process has ended and that was not told yet.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.words.is_empty() || self.process.as_ref().is_some_and(Process::is_broken)
     }
 
     /// What the process has said. It ends here where it cannot be trusted any more.
@@ -280,11 +280,12 @@ impl Reader {
         self.left_out_before = self.left_out();
         self.last = Answer::default();
         (self.unanswered, self.pulse) = (None, None);
+        self.words.clear();
         Some(process.end())
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
-        let now = self.has_words().then_some(Timestamp::ZERO);
+        let now = self.has_news().then_some(Timestamp::ZERO);
         [now, self.restart, self.pulse].into_iter().flatten().min()
     }
 
@@ -380,6 +381,7 @@ impl Reader {
         match word {
             Word::Confined(layers) => self.layers = layers,
             Word::Lost(lost) => self.last.lost = lost,
+            Word::LeftOut(left_out) => self.last.left_out = left_out,
             Word::Answer(answer) => self.take(*answer),
             _ => {}
         }

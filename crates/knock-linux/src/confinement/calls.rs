@@ -33,7 +33,7 @@ mod filter {
     use super::Left;
 
     /// Calls that may have any arguments.
-    const FREE: [libc::c_long; 22] = [
+    const FREE: [libc::c_long; 21] = [
         libc::SYS_brk,
         libc::SYS_clock_gettime,
         libc::SYS_close,
@@ -41,7 +41,6 @@ mod filter {
         libc::SYS_exit_group,
         libc::SYS_futex,
         libc::SYS_getrandom,
-        libc::SYS_getsockopt,
         libc::SYS_lseek,
         libc::SYS_madvise,
         libc::SYS_mremap,
@@ -84,9 +83,11 @@ mod filter {
         if let Some(sockets) = left.sockets {
             rules.insert(number(libc::SYS_sendto), vec![on_descriptor(sockets)?]);
         }
-        for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-            rules.insert(number(call), vec![no_code()?]);
-        }
+        rules.insert(number(libc::SYS_getsockopt), vec![of_lost_packets()?]);
+        // Shared memory would not count for the limits.
+        let private = has_none_of(3, libc::MAP_SHARED)?;
+        rules.insert(number(libc::SYS_mmap), vec![SeccompRule::new(vec![no_code()?, private])?]);
+        rules.insert(number(libc::SYS_mprotect), vec![SeccompRule::new(vec![no_code()?])?]);
         Ok(rules)
     }
 
@@ -98,15 +99,26 @@ mod filter {
 
     /// The first argument is this descriptor.
     fn on_descriptor(descriptor: RawFd) -> Result<SeccompRule, BackendError> {
-        let descriptor = u64::from(descriptor.cast_unsigned());
-        let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, descriptor)?;
-        SeccompRule::new(vec![condition])
+        SeccompRule::new(vec![is(0, descriptor)?])
+    }
+
+    /// How many packets found no room is asked, and nothing else: other options hand out descriptors.
+    fn of_lost_packets() -> Result<SeccompRule, BackendError> {
+        SeccompRule::new(vec![is(1, libc::SOL_PACKET)?, is(2, libc::PACKET_STATISTICS)?])
     }
 
     /// The third argument does not ask for memory that can be executed.
-    fn no_code() -> Result<SeccompRule, BackendError> {
-        let code = u64::from(libc::PROT_EXEC.cast_unsigned());
-        let condition = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(code), 0)?;
-        SeccompRule::new(vec![condition])
+    fn no_code() -> Result<SeccompCondition, BackendError> {
+        has_none_of(2, libc::PROT_EXEC)
+    }
+
+    fn is(argument: u8, value: libc::c_int) -> Result<SeccompCondition, BackendError> {
+        let value = u64::from(value.cast_unsigned());
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
+    }
+
+    fn has_none_of(argument: u8, bits: libc::c_int) -> Result<SeccompCondition, BackendError> {
+        let bits = u64::from(bits.cast_unsigned());
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bits), 0)
     }
 }

@@ -1,5 +1,6 @@
 //! Limits, the user, and capabilities (`setrlimit(2)`, `credentials(7)`, `capabilities(7)`).
 
+use std::fs;
 use std::io;
 
 use knock_core::control::{Layer, LayerState};
@@ -15,12 +16,15 @@ use rustix::thread::{
 
 use super::{User, off, on};
 
-/// The most memory for data, in bytes: many times what attempts take.
-const DATA: u64 = 256 << 20;
+/// The most memory, in bytes: many times what attempts take.
+const MEMORY: u64 = 256 << 20;
 
-/// No further process, no file that grows, no core that holds sequences, and memory within reason.
+/// No further process, no file that grows, no core that holds sequences, and memory within reason; where the machine has
+/// none left this process ends before others.
 pub(super) fn limit() -> Layer {
-    let limits = [(Resource::Nproc, 0), (Resource::Fsize, 0), (Resource::Core, 0), (Resource::Data, DATA)];
+    // Without /proc it is like all others.
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    let limits = [(Resource::Nproc, 0), (Resource::Fsize, 0), (Resource::Core, 0), (Resource::As, MEMORY)];
     let outcome = limits.into_iter().try_for_each(|(resource, limit)| {
         setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })
     });

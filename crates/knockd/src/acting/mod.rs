@@ -92,6 +92,12 @@ impl Acting {
         self.doors.get(door as usize).map_or("?", |acting| acting.door.key.name.as_str())
     }
 
+    /// Whether there is such a door, and it opens for this address.
+    pub(crate) fn may_open(&self, door: DoorIndex, address: IpAddr) -> bool {
+        let acting = self.doors.get(door as usize);
+        is_host(address) && acting.is_some_and(|acting| acting.door.allows(address))
+    }
+
     /// Opens a door for an address; for a one-time door `arm` is told before what is to be knocked next, and then.
     pub(crate) fn open(
         &mut self,
@@ -101,8 +107,8 @@ impl Acting {
         now: Timestamp,
         audit: &mut Audit,
     ) {
+        let allowed = self.may_open(door, address);
         let Some(ActingDoor { door, one_time }) = self.doors.get_mut(door as usize) else { return };
-        let allowed = is_host(address) && door.allows(address);
         if let Some(file) = one_time {
             if allowed {
                 // The sequence is marked before the door opens: a crash in between must not make it good again.

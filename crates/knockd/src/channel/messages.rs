@@ -63,7 +63,7 @@ pub enum Word {
     Heard(Heard),
     /// What these sources send is to pass the kernel filter.
     Follow(Vec<IpAddr>),
-    /// So many lines were left out since this was said last.
+    /// So many lines were left out in all.
     LeftOut(u64),
     /// So many packets were lost in all.
     Lost(u64),

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use knock_core::control::{Answer, Event, Request};
 use knock_core::time::Timestamp;
+use knock_linux::peer::{Peer, peer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 
 use connection::{Connection, Input, Kept, Stage};
@@ -32,13 +32,6 @@ const REST: Duration = Duration::from_secs(1);
 /// A connection that has asked something, for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ConnectionId(u64);
-
-/// A process that asked something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Peer {
-    pub(crate) uid: u32,
-    pub(crate) pid: i32,
-}
 
 /// The control socket and its connections.
 pub(crate) struct ControlSocket {
@@ -98,8 +91,7 @@ impl ControlSocket {
     /// Who asked; `None` where they are gone, or the system does not tell.
     pub(crate) fn peer(&self, id: ConnectionId) -> Option<Peer> {
         let (_, connection) = self.connections.iter().find(|(each, _)| *each == id)?;
-        let peer = socket_peercred(connection).ok()?;
-        Some(Peer { uid: peer.uid.as_raw(), pid: peer.pid.as_raw_nonzero().get() })
+        peer(connection).ok()
     }
 
     /// Answers a request. Where whoever asked is gone, nothing happens.
@@ -225,7 +217,7 @@ fn serve(
 
 /// Whether the other side is root or whom the daemon runs as (unix(7), `SO_PEERCRED`).
 fn may_ask(stream: &UnixStream) -> bool {
-    socket_peercred(stream).is_ok_and(|peer| peer.uid.is_root() || peer.uid == geteuid())
+    peer(stream).is_ok_and(|peer| peer.user == 0 || peer.user == geteuid().as_raw())
 }
 
 /// Says why, as far as that goes at once, and closes.

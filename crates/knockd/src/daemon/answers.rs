@@ -56,6 +56,7 @@ impl Daemon<'_> {
 
     pub(super) fn status(&mut self, now: Timestamp) -> Status {
         let under_way = self.reader.answer(false).map_or(0, |answer| answer.under_way);
+        self.count_untold(now);
         let watched = self.reader.watched();
         let interfaces = watched.links().map(|link| Interface {
             name: link.name.clone(),
@@ -94,7 +95,7 @@ impl Daemon<'_> {
             attempts_revived: counters.revived,
             attempts_lost: counters.lost,
             attempts_over_budget: counters.over_budget,
-            lines_left_out: self.left_out(),
+            lines_left_out: self.quota.left_out(),
         }
     }
 

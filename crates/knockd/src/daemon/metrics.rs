@@ -9,7 +9,6 @@ impl Daemon<'_> {
     /// All metrics in words.
     pub(super) fn metrics(&mut self, up: bool, now: Timestamp) -> String {
         let status = self.status(now);
-        self.count_untold();
         metrics::text(&status, &self.doors(false), &self.audit.log.counts, up)
     }
 

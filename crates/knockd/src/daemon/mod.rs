@@ -31,6 +31,7 @@ use crate::configuration::{self, Loaded, Occasion, Settings};
 use crate::control::{ConnectionId, ControlSocket};
 use crate::log::{self, Facts, Log, Topic};
 use crate::native::Native;
+use crate::pace::Pace;
 use crate::pid_file::PidFile;
 use crate::reader::{Manner, Reader};
 use crate::service::Service;
@@ -50,6 +51,8 @@ const LINKS_SETTLE: Duration = Duration::from_millis(200);
 const LINKS_RETRY: Duration = Duration::from_secs(1);
 /// How long after it was told that packets were lost it is not told again.
 const QUIET: Duration = Duration::from_secs(60);
+/// How often it is told at once that the reading half has ended.
+const LOSSES_AT_ONCE: u32 = 20;
 
 /// Runs until a signal ends it, or an error.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
@@ -88,8 +91,10 @@ struct Daemon<'a> {
     quiet_until: Timestamp,
     /// Of how many it was said.
     lost_told: u64,
-    /// Of how many lines it was said that they were left out.
-    left_out_told: u64,
+    /// How many lines the reading half has left out, as far as that was counted.
+    left_out_counted: u64,
+    /// How often it is told that the reading half has ended.
+    losses: Pace,
     /// Where the daemon is to end: with this status, and at the latest then.
     ending: Option<(u8, Timestamp)>,
     pid_file: Option<PidFile>,
@@ -149,7 +154,8 @@ impl<'a> Daemon<'a> {
             quota: Quota::backstop(),
             quiet_until: Timestamp::ZERO,
             lost_told: 0,
-            left_out_told: 0,
+            left_out_counted: 0,
+            losses: Pace::new(QUIET, LOSSES_AT_ONCE),
             ending: None,
             pid_file,
             service: Service::default(),
@@ -221,7 +227,7 @@ impl<'a> Daemon<'a> {
         if ready.links && self.links.changed() {
             self.links_due.get_or_insert(now + LINKS_SETTLE);
         }
-        if ready.reader || self.reader.has_words() {
+        if ready.reader || self.reader.has_news() {
             self.hear(now);
         }
         if ready.firewall {

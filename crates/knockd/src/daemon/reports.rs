@@ -8,55 +8,69 @@ use knock_core::tracker::{Event, What};
 use super::{Daemon, QUIET};
 use crate::channel::{Untold, Word};
 
+/// So many characters are told of why the reading half has ended.
+const LONGEST_REASON: usize = 300;
+
 impl Daemon<'_> {
-    /// Heeds what the reading half has said.
+    /// Heeds what the reading half has said, as long as it can be trusted.
     pub(super) fn hear(&mut self, now: Timestamp) {
-        match self.reader.hear() {
-            Ok(words) => words.into_iter().for_each(|word| self.heed(word, now)),
-            Err(reason) => self.lose_reader(&reason, now),
+        let heard = self.reader.hear();
+        let heeded = heard.and_then(|words| words.into_iter().try_for_each(|word| self.heed(word, now)));
+        if let Err(reason) = heeded {
+            self.lose_reader(&reason, now);
         }
-        self.count_untold();
+        self.count_untold(now);
     }
 
     /// Counts what the reading half has not told one by one.
-    pub(super) fn count_untold(&mut self) {
+    pub(super) fn count_untold(&mut self, now: Timestamp) {
         for Untold { door, what, times } in self.reader.take_untold() {
             if self.reader.door(door).is_some() {
                 self.audit.log.counts.knock(self.acting.name(door), &what, times);
             }
         }
+        let left_out = self.reader.left_out();
+        self.quota.leave_out(left_out.saturating_sub(self.left_out_counted), now);
+        self.left_out_counted = left_out;
     }
 
-    fn heed(&mut self, word: Word, now: Timestamp) {
+    /// Does what a word asks for.
+    ///
+    /// # Errors
+    /// Why nothing more is to be heeded.
+    fn heed(&mut self, word: Word, now: Timestamp) -> Result<(), String> {
         match word {
             Word::Event(event) if self.can_be(&event) => self.handle(event, now),
-            Word::Event(_) => self.lose_reader("it said what it cannot have to say", now),
+            Word::Event(_) => return Err("it said what it cannot have to say".into()),
             Word::Heard(heard) => self.audit.log.debug(|| heard.to_string()),
             Word::Follow(sources) => {
                 if let Err(error) = self.reader.follow(sources.into_iter().collect()) {
                     self.look_again(&error, now);
                 }
             }
-            Word::LeftOut(count) => self.tell_of_left_out(count),
-            Word::Failed(reason) => self.lose_reader(&reason, now),
-            Word::Confined(_) | Word::Lost(_) | Word::Answer(_) => self.reader.note(word),
+            Word::Failed(reason) => return Err(reason.chars().take(LONGEST_REASON).collect()),
+            Word::Confined(_) | Word::LeftOut(_) | Word::Lost(_) | Word::Answer(_) => self.reader.note(word),
         }
+        Ok(())
     }
 
     /// Whether the reading half can have to say this; anything else is somebody else's word.
-    fn can_be(&self, Event { door, what, .. }: &Event) -> bool {
-        self.reader.door(*door).is_some() && is_possible(what)
+    fn can_be(&self, Event { door, source, what }: &Event) -> bool {
+        let allowed = *what != What::Opening || self.acting.may_open(*door, *source);
+        self.reader.door(*door).is_some() && is_possible(what) && allowed
     }
 
     /// The reading half has ended, or is ended because it cannot be relied on.
     pub(super) fn lose_reader(&mut self, reason: &str, now: Timestamp) {
-        let Some(how) = self.reader.end_process(now) else {
-            self.audit
-                .complain(&format!("error: the reading process cannot be started, trying anew: {reason}"));
-            return;
+        let why = match self.reader.end_process(now) {
+            Some(how) if reason.is_empty() => how,
+            _ => reason.to_owned(),
         };
-        let why = if reason.is_empty() { how } else { reason.to_owned() };
-        self.audit.complain(&format!("error: the reading process ended, starting it anew: {why}"));
+        // One that ends again and again must not fill the log.
+        if self.losses.wait(now).is_none() {
+            self.losses.done(now);
+            self.audit.complain(&format!("error: the reading process ended, starting it anew: {why}"));
+        }
     }
 
     /// Tells what came of a knock, and hands over what is to be opened.
@@ -76,17 +90,12 @@ impl Daemon<'_> {
         }
     }
 
-    fn tell_of_left_out(&mut self, count: u64) {
-        self.audit.complain(&format!(
-            "warning: so much is knocked that not all of it is logged: {count} lines were left out"
-        ));
-        self.left_out_told = self.left_out_told.saturating_add(count);
-    }
-
     /// Says that more comes in than can be told or taken.
     pub(super) fn tell_of_overload(&mut self, now: Timestamp) {
         if let Some(count) = self.quota.tell(now) {
-            self.tell_of_left_out(count);
+            self.audit.complain(&format!(
+                "warning: so much is knocked that not all of it is logged: {count} lines were left out"
+            ));
         }
         if self.quiet_until <= now {
             self.tell_of_lost_packets(now);
@@ -103,14 +112,9 @@ impl Daemon<'_> {
         }
     }
 
-    /// How many lines were left out so far, as far as is known.
-    pub(super) fn left_out(&self) -> u64 {
-        self.reader.left_out().saturating_add(self.quota.left_out())
-    }
-
     /// Says at the end what would have been said later.
     pub(super) fn tell_rest_of_overload(&mut self, now: Timestamp) {
-        let left_out = self.left_out().saturating_sub(self.left_out_told);
+        let left_out = self.quota.rest();
         if left_out > 0 {
             self.audit.log.record(&format!("{left_out} more lines were left out"));
         }

@@ -35,7 +35,7 @@ pub(crate) struct Facts {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) by_uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) by_pid: Option<i32>,
+    pub(crate) by_pid: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) ports: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

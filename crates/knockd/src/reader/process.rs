@@ -80,6 +80,11 @@ impl Process {
         self.channel.wait(flags, Timespec::try_from(at_most).ok())
     }
 
+    /// Whether nothing more is heard from it.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
     /// Takes in some of what it has said.
     ///
     /// # Errors

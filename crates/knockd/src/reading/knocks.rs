@@ -16,8 +16,8 @@ use knock_linux::capture::{BATCH, Capture, Packet};
 use knock_linux::filter::MAX_WATCHED;
 
 use super::listened::Listened;
-use super::pace::Pace;
 use super::served::Served;
+use crate::pace::Pace;
 
 /// In a flood the packet socket is looked at once in so long: waking up costs more than a packet, and an honest knock
 /// waits no longer than that.

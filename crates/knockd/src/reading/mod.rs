@@ -6,10 +6,10 @@
 
 mod knocks;
 mod listened;
-mod pace;
 mod served;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::CStr;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -40,6 +40,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// So many batches of packets are taken before timers have their turn.
 const BATCHES: usize = 64;
 
+/// The same as the kernel knows it, which has room for 15 bytes.
+const SHORT_NAME: &CStr = c"knockd-reading";
+
 /// Whether this process was started to be the reading half.
 pub(crate) fn is_meant() -> bool {
     std::env::args_os().next().is_some_and(|name| name == NAME)
@@ -63,6 +66,8 @@ fn channel_end() -> BorrowedFd<'static> {
 pub(crate) fn run(taken_over: Option<fn(Hands)>) -> ExitCode {
     tell_of_panics();
     ignore_requests_to_end();
+    // What `ps` and `pgrep` call it; otherwise `exe`, after the link by which it was started.
+    let _ = rustix::thread::set_name(SHORT_NAME);
     memory::give_back_large_pieces();
     let outcome = Process::begin().and_then(|mut process| match taken_over {
         None => process.run(),
@@ -326,8 +331,8 @@ impl Process {
         if let Some(sources) = self.knocks.watch(now) {
             self.channel.say(&Word::Follow(sources));
         }
-        if let Some(count) = self.quota.tell(now) {
-            self.channel.say(&Word::LeftOut(count));
+        if self.quota.tell(now).is_some() {
+            self.channel.say(&Word::LeftOut(self.quota.left_out()));
         }
         self.knocks.count_lost(now);
         if self.knocks.lost() > self.lost_told {

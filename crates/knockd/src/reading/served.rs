@@ -16,7 +16,7 @@ use knock_core::sequence::Step;
 use knock_core::time::Timestamp;
 use knock_linux::sockets::Sockets;
 
-use super::pace::Pace;
+use crate::pace::Pace;
 use tables::Tables;
 
 /// How long a flow of packets that is served counts as served: a knocker's VPN sends thousands a second.

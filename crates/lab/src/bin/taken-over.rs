@@ -85,6 +85,7 @@ fn commit(port: u16, source: IpAddr, hands: &Hands) {
         7110 => say(hands, &Word::Failed("\n[2000-01-01 00:00] all is \u{1b}[2Jwell".into())),
         7111 => hang(),
         7112 => say(hands, &opening(2, source)),
+        7113 => (0..50_000).for_each(|count| say(hands, &Word::LeftOut(count))),
         _ => {}
     }
 }
