@@ -71,6 +71,35 @@ fn another_user_needs_nothing_but_cap_net_raw() -> io::Result<()> {
     daemon.wait_for_line("door: output: 4711", SOON).map(drop)
 }
 
+/// What the kernel has not is told, and nothing else comes of it.
+#[test]
+fn a_kernel_without_sandboxes_will_do() -> io::Result<()> {
+    let directory = TempDir::new()?;
+    let (old, knockd) = (lab::binary("old-kernel")?, lab::binary("knockd")?);
+    let script = format!("#!/bin/sh\nexec {} {} \"$@\"\n", old.display(), knockd.display());
+    let starter = directory.write("starter", script)?;
+    fs::set_permissions(&starter, fs::Permissions::from_mode(0o755))?;
+    let scene = Scene::new(DROPPING)?;
+    let daemon = Daemon::of(starter)
+        .config(
+            "[options]\ninterface = any\nlogfile = {dir}/knockd.log\n\
+             [door]\nsequence = 7142,8319:udp\nopen = 22/tcp\nopen_for = 100s\n",
+        )
+        .start(scene.server())?;
+    daemon.wait_for_log(
+        "warning: the reading process is not confined by landlock: this kernel has none",
+        SOON,
+    )?;
+    daemon.wait_for_log("warning: the reading process is not confined by seccomp: ", SOON)?;
+    scene.knock("7142,8319:udp")?;
+    daemon.wait_for_log("opened 22/tcp for 100 s", SOON)?;
+    let mut status = Command::new(lab::binary("knockctl")?);
+    status.arg("--socket").arg(daemon.directory().path().join("knockd.sock")).arg("status");
+    let status = text(&scene.server().output(&mut status)?);
+    assert!(status.contains("not confined by landlock") && status.contains("capabilities: none"), "{status}");
+    Ok(())
+}
+
 #[test]
 fn without_cap_net_raw_it_says_so() -> io::Result<()> {
     let directory = TempDir::new()?;
