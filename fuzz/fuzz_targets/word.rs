@@ -6,7 +6,7 @@ use knockd::channel::{Incoming, Word};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut incoming = Incoming::default();
+    let mut incoming = Incoming::of_words();
     for piece in bytes.chunks(7) {
         incoming.extend(piece);
         loop {

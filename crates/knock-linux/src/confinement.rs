@@ -11,6 +11,8 @@ use std::os::fd::RawFd;
 
 use knock_core::control::{Layer, LayerState};
 
+use crate::probe;
+
 /// What is left to the process.
 #[derive(Clone, Copy, Debug)]
 pub struct Left {
@@ -33,12 +35,20 @@ pub struct User {
 
 /// Confines the calling process, which must have one thread, to what is left; tells what each layer came to.
 pub fn confine(left: &Left) -> Vec<Layer> {
-    let mut layers = vec![privileges::limit(), privileges::become_user(left.user)];
-    layers.push(privileges::drop_capabilities());
-    layers.push(files::forbid());
-    // The last one, since the others need calls that this one forbids.
-    layers.push(calls::forbid(left));
-    layers
+    let layers: [(&str, &dyn Fn() -> Layer); 5] = [
+        (privileges::LIMITS, &privileges::limit),
+        (privileges::USER, &|| privileges::become_user(left.user)),
+        (privileges::CAPABILITIES, &privileges::drop_capabilities),
+        (files::NAME, &files::forbid),
+        // The last one, since the others need calls that this one forbids.
+        (calls::NAME, &|| calls::forbid(left)),
+    ];
+    // All questions come first: with some layers on no child can be had.
+    let possible = layers.map(|(_, put_on)| probe::is_survived(|| drop(put_on())));
+    let put_on = |((name, put_on), possible): ((&str, &dyn Fn() -> Layer), bool)| {
+        if possible { put_on() } else { off(name, "a filter of system calls would end whoever puts it on") }
+    };
+    layers.into_iter().zip(possible).map(put_on).collect()
 }
 
 /// A layer that is on as it should be.

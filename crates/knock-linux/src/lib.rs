@@ -12,6 +12,7 @@ pub mod memory;
 pub mod namespace;
 pub mod netlink;
 pub mod peer;
+mod probe;
 pub mod process;
 pub mod raw;
 mod socket;

@@ -16,23 +16,35 @@ use serde::de::DeserializeOwned;
 
 pub use messages::{Answer, Heard, Order, Untold, Word};
 
-/// The greatest length of a message in bytes, without the length itself: all attempts there can be fit, and the doors of
-/// the largest file.
-const MAX_MESSAGE: usize = 32 << 20;
+/// The greatest length of an order in bytes, without the length itself: the doors of the largest file fit.
+const LONGEST_ORDER: usize = 32 << 20;
+/// The greatest length of a word: all attempts that there can be fit.
+const LONGEST_WORD: usize = 2 << 20;
 /// How long the length before a message is, in bytes.
 const LENGTH: usize = 4;
 /// How much is read at once.
 const PIECE: usize = 64 << 10;
 
 /// What has come in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Incoming {
+    /// The greatest length of a message.
+    longest: usize,
     bytes: Vec<u8>,
     /// So many of them were handed out.
     taken: usize,
 }
 
 impl Incoming {
+    /// For words.
+    pub const fn of_words() -> Self {
+        Self::new(LONGEST_WORD)
+    }
+
+    const fn new(longest: usize) -> Self {
+        Self { longest, bytes: Vec::new(), taken: 0 }
+    }
+
     /// Makes room for more; returns all bytes, and how many of them came before.
     fn make_room(&mut self) -> (&mut Vec<u8>, usize) {
         self.bytes.drain(..self.taken);
@@ -55,7 +67,7 @@ impl Incoming {
         let rest = self.bytes.get(self.taken..).unwrap_or_default();
         let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
         let length = u32::from_ne_bytes(*length) as usize;
-        if length > MAX_MESSAGE {
+        if length > self.longest {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes")));
         }
         let Some(message) = rest.get(..length) else { return Ok(None) };
@@ -77,7 +89,7 @@ pub struct Channel<F> {
 }
 
 impl Channel<OwnedFd> {
-    /// One end, and the other, for another process.
+    /// The acting half's end, and the other, for another process.
     ///
     /// # Errors
     /// Where no descriptor is left.
@@ -86,14 +98,18 @@ impl Channel<OwnedFd> {
         for end in [&own, &other] {
             end.set_nonblocking(true)?;
         }
-        Ok((Self::new(own.into()), other.into()))
+        Ok((Self::with(own.into(), Incoming::of_words()), other.into()))
     }
 }
 
 impl<F: AsFd> Channel<F> {
-    /// The end behind this descriptor, which [`Channel::pair`] made.
+    /// The reading half's end behind this descriptor, which [`Channel::pair`] made.
     pub fn new(stream: F) -> Self {
-        Self { stream, incoming: Incoming::default(), outgoing: Vec::new() }
+        Self::with(stream, Incoming::new(LONGEST_ORDER))
+    }
+
+    fn with(stream: F, incoming: Incoming) -> Self {
+        Self { stream, incoming, outgoing: Vec::new() }
     }
 
     /// Says something, as soon as the other end takes it; see [`Channel::flush`].
@@ -147,6 +163,11 @@ impl<F: AsFd> Channel<F> {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Whether so much is still to be sent as nobody has to say who is listened to.
+    pub fn owes_too_much(&self) -> bool {
+        self.outgoing.len() > 2 * LONGEST_ORDER
     }
 
     /// Whether something is still to be sent.

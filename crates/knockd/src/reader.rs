@@ -7,6 +7,7 @@ mod process;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,15 @@ use knock_core::control::{Layer, LayerState};
 use knock_core::knock::TcpFlags;
 use knock_core::sequence::{Sequence, Step};
 use knock_core::time::Timestamp;
-use knock_core::tracker::{Counters, DoorIndex, TrackedDoor};
+use knock_core::tracker::{AttemptView, Counters, DoorIndex, MAX_ATTEMPTS, TrackedDoor};
 use knock_linux::capture::Listener;
-use knock_linux::filter::Wanted;
+use knock_linux::clock;
+use knock_linux::filter::{MAX_WATCHED, Wanted};
 use rustix::event::PollFlags;
 
 use crate::channel::{Answer, Order, Untold, Word};
 use crate::configuration::ReadyDoor;
+use crate::pace::Pace;
 use crate::watched::Watched;
 use process::Process;
 
@@ -29,11 +32,22 @@ use process::Process;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long the process may take to get ready.
 const PATIENCE_AT_START: Duration = Duration::from_secs(10);
-/// How often it is asked whether it is alive, unless somebody wants to know more often. Who has not answered by the next
-/// time hangs.
+/// How often it is asked whether it is alive, unless somebody wants to know more often.
 const PULSE: Duration = Duration::from_secs(20);
-/// How long after a process has ended that was hardly started another is.
+/// Who has not answered for so long hangs.
+const HANGS: Duration = Duration::from_secs(5);
+/// A process that has ended is followed by another at once, but not so often: then once in so long.
 const RESTART: Duration = Duration::from_secs(1);
+const RESTARTS_AT_ONCE: u32 = 10;
+/// So many words are heeded before something else has its turn.
+const WORDS_AT_ONCE: usize = 1000;
+/// How long what is told of a layer may be, and how many there may be.
+const LONGEST_LAYER: usize = 300;
+const MOST_LAYERS: usize = 8;
+/// So many kinds of events there may be at a door.
+const MOST_KINDS: usize = 16;
+/// What a process says that somebody has taken over.
+const LIE: &str = "it said what it cannot have to say";
 
 /// What the reading half is to do that does not depend on the doors.
 #[derive(Clone, Copy, Debug)]
@@ -77,9 +91,11 @@ pub(crate) struct Reader {
     last: Answer,
     /// What was not told one by one, and not counted yet.
     untold: Vec<Untold>,
-    /// When it is asked again whether it is alive, and the question that is to be answered until then.
+    /// When it is asked again whether it is alive.
     pulse: Option<Timestamp>,
-    unanswered: Option<u64>,
+    /// The first question that has no answer, and until when it must have one.
+    unanswered: Option<(u64, Timestamp)>,
+    pace: Pace,
     /// How many packets processes before this one have lost.
     lost_before: u64,
     left_out_before: u64,
@@ -111,6 +127,7 @@ impl Reader {
             untold: Vec::new(),
             pulse: None,
             unanswered: None,
+            pace: Pace::new(RESTART, RESTARTS_AT_ONCE),
             lost_before: 0,
             left_out_before: 0,
         };
@@ -130,14 +147,14 @@ impl Reader {
     /// # Errors
     /// Where it does not get so far.
     pub(crate) fn wait_until_ready(&mut self, now: Timestamp) -> io::Result<()> {
-        let is_ready = |word: &Word| matches!(word, Word::Confined(_));
-        match self.wait_for(is_ready, PATIENCE_AT_START)? {
-            Some(Word::Confined(layers)) => self.layers = layers,
-            _ => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the reading process does not get ready",
-                ));
+        let is_ready = |word: &Word| matches!(word, Word::Confined(_) | Word::Failed(_));
+        match self.wait_for(is_ready, PATIENCE_AT_START) {
+            Ok(Some(Word::Confined(layers))) => self.layers = layers,
+            Ok(Some(Word::Failed(reason))) => return Err(io::Error::other(reason)),
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not get ready")),
+            Err(_) => {
+                let how = self.process.take().map(Process::end);
+                return Err(io::Error::other(format!("it has ended: {}", how.unwrap_or_default())));
             }
         }
         self.pulse = Some(now + self.manner.pulse());
@@ -176,13 +193,11 @@ impl Reader {
     }
 
     /// Follows nobody any more.
-    pub(crate) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self, now: Timestamp) {
         (self.doors, self.ahead, self.opened) = (Vec::new(), Vec::new(), Vec::new());
-        // Where the kernel does not take even this filter, what comes in finds no door.
+        // Where the kernel does not take even this filter, nobody takes what comes in.
         let _ = self.renew_filter();
-        self.say_doors();
-        // What was said before comes too late.
-        self.words.retain(|word| !matches!(word, Word::Event(_)));
+        self.end_process(now);
     }
 
     /// Gives a door another sequence and says which come behind it; or none.
@@ -226,7 +241,7 @@ impl Reader {
     ///
     /// # Errors
     /// Where the kernel does not take the filter; the old one stays.
-    pub(crate) fn follow(&mut self, sources: BTreeSet<std::net::IpAddr>) -> io::Result<()> {
+    pub(crate) fn follow(&mut self, sources: BTreeSet<IpAddr>) -> io::Result<()> {
         if self.wanted.watched == sources || !self.wanted.follow {
             return Ok(());
         }
@@ -244,49 +259,78 @@ impl Reader {
         !self.words.is_empty() || self.process.as_ref().is_some_and(Process::is_broken)
     }
 
-    /// What the process has said. It ends here where it cannot be trusted any more.
+    /// What the process has said, some of it.
     ///
     /// # Errors
-    /// Why it has ended.
+    /// Why it has ended, or is to be ended.
     pub(crate) fn hear(&mut self) -> Result<Vec<Word>, String> {
         let taken = self.take_in();
-        let words: Vec<_> = std::mem::take(&mut self.words).into();
         match taken {
-            Err(reason) if words.is_empty() => Err(reason),
+            Err(reason) if self.words.is_empty() => Err(reason),
             // What was said before the end comes first.
-            _ => Ok(words),
+            _ => Ok(self.words.drain(..self.words.len().min(WORDS_AT_ONCE)).collect()),
         }
     }
 
     fn take_in(&mut self) -> Result<(), String> {
         let Some(process) = &mut self.process else { return Ok(()) };
-        let outcome = process.take_in(&mut self.words);
-        for word in &self.words {
-            if let Word::Answer(answer) = word
-                && self.unanswered.is_some_and(|number| number <= answer.number)
-            {
-                self.unanswered = None;
+        let heard = self.words.len();
+        let mut outcome = process.take_in(&mut self.words);
+        if !self.words.iter().skip(heard).all(|word| self.can_be(word)) {
+            self.words.truncate(heard);
+            self.lose(LIE);
+            outcome = Err(LIE.to_owned());
+        }
+        for word in self.words.iter().skip(heard) {
+            if let Word::Answer(answer) = word {
+                self.unanswered.take_if(|(number, _)| *number <= answer.number);
             }
         }
         outcome
     }
 
+    /// Whether an honest process may say this.
+    fn can_be(&self, word: &Word) -> bool {
+        match word {
+            Word::Confined(layers) => {
+                let is_short =
+                    |Layer { name, message, .. }: &Layer| name.len() + message.len() <= LONGEST_LAYER;
+                self.layers.is_empty() && layers.len() <= MOST_LAYERS && layers.iter().all(is_short)
+            }
+            Word::Follow(sources) => sources.len() <= MAX_WATCHED,
+            Word::Answer(answer) => {
+                answer.number <= self.asked
+                    && answer.attempts.len() <= MAX_ATTEMPTS
+                    && answer.untold.len() <= MOST_KINDS * self.doors.len()
+            }
+            // What is said of doors the acting half sees to.
+            Word::Event(_) | Word::Heard(_) | Word::LeftOut(_) | Word::Lost(_) | Word::Failed(_) => true,
+        }
+    }
+
+    fn lose(&mut self, reason: &str) {
+        if let Some(process) = &mut self.process {
+            process.lose(reason);
+        }
+    }
+
     /// Puts an end to the process. Another is started as soon as may be.
     pub(crate) fn end_process(&mut self, now: Timestamp) -> Option<String> {
         let process = self.process.take()?;
-        let young = now.since(process.started) < RESTART * 10;
-        self.restart = Some(if young { now + RESTART } else { now });
+        self.restart = Some(now + self.pace.wait(now).unwrap_or_default());
+        self.pace.done(now);
         self.lost_before = self.lost();
         self.left_out_before = self.left_out();
         self.last = Answer::default();
         (self.unanswered, self.pulse) = (None, None);
         self.words.clear();
+        self.layers.clear();
         Some(process.end())
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         let now = self.has_news().then_some(Timestamp::ZERO);
-        [now, self.restart, self.pulse].into_iter().flatten().min()
+        [now, self.restart, self.pulse, self.unanswered.map(|(_, until)| until)].into_iter().flatten().min()
     }
 
     /// Starts another process in place of one that has ended, and asks whether it is alive; whether it had answered that
@@ -298,13 +342,13 @@ impl Reader {
         if self.restart.take_if(|due| *due <= now).is_some() {
             self.restart_now(now).inspect_err(|_| self.restart = Some(now + RESTART))?;
         }
+        if self.unanswered.is_some_and(|(_, until)| until <= now) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "it hangs"));
+        }
         let asks = self.pulse.take_if(|due| *due <= now).is_some();
         if asks {
             self.pulse = Some(now + self.manner.pulse());
-            if self.unanswered.is_some() {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the reading process hangs"));
-            }
-            self.unanswered = Some(self.ask(false));
+            self.ask(false);
         }
         Ok(asks)
     }
@@ -320,10 +364,11 @@ impl Reader {
     }
 
     /// The process takes no packet until it is told of doors, or to go on; all that it has said so far is there to be
-    /// heard then.
-    pub(crate) fn rest(&mut self) {
+    /// heard then. Whether it does so: what one says late that does not would be about other doors than those it means.
+    #[must_use]
+    pub(crate) fn rest(&mut self) -> bool {
         self.say(&Order::Rest);
-        self.answer(false);
+        self.process.is_none() || self.answer(false).is_some()
     }
 
     /// The process takes packets again.
@@ -331,22 +376,21 @@ impl Reader {
         self.say(&Order::GoOn);
     }
 
-    /// How the process stands, and which attempts there are if that is asked; `None` where it does not answer.
-    pub(crate) fn answer(&mut self, attempts: bool) -> Option<&Answer> {
+    /// How many attempts there are, and which if that is asked; `None` where the process does not answer.
+    pub(crate) fn answer(&mut self, attempts: bool) -> Option<(usize, Vec<AttemptView>)> {
         let number = self.ask(attempts);
         let is_it = |word: &Word| matches!(word, Word::Answer(answer) if answer.number == number);
         match self.wait_for(is_it, PATIENCE) {
-            Ok(Some(Word::Answer(answer))) => {
-                self.take(*answer);
-                Some(&self.last)
-            }
+            Ok(Some(Word::Answer(answer))) => Some(self.take(*answer)),
             _ => None,
         }
     }
 
-    fn take(&mut self, mut answer: Answer) {
+    fn take(&mut self, mut answer: Answer) -> (usize, Vec<AttemptView>) {
         self.untold.append(&mut answer.untold);
+        let attempts = std::mem::take(&mut answer.attempts);
         self.last = answer;
+        (self.last.under_way, attempts)
     }
 
     /// What was not told one by one and is to be counted.
@@ -356,6 +400,9 @@ impl Reader {
 
     fn ask(&mut self, attempts: bool) -> u64 {
         self.asked += 1;
+        if self.process.is_some() {
+            self.unanswered.get_or_insert((self.asked, clock::now() + HANGS));
+        }
         self.say(&Order::Tell { number: self.asked, attempts });
         self.asked
     }
@@ -382,7 +429,7 @@ impl Reader {
             Word::Confined(layers) => self.layers = layers,
             Word::Lost(lost) => self.last.lost = lost,
             Word::LeftOut(left_out) => self.last.left_out = left_out,
-            Word::Answer(answer) => self.take(*answer),
+            Word::Answer(answer) => drop(self.take(*answer)),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use knock_core::control::Layer;
 
 use super::{Left, off};
 
-const NAME: &str = "seccomp";
+pub(super) const NAME: &str = "seccomp";
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 pub(super) fn forbid(_: &Left) -> Layer {

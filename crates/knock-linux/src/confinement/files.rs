@@ -8,12 +8,13 @@ use landlock::{
 
 use super::{off, on};
 
+pub(super) const NAME: &str = "landlock";
+
 /// The newest of the kernel's interfaces that this is written for.
 const NEWEST: ABI = ABI::V6;
 
 /// Forbids all that the kernel can forbid in this way.
 pub(super) fn forbid() -> Layer {
-    const NAME: &str = "landlock";
     match restrict() {
         Ok(status) if status.ruleset == RulesetStatus::FullyEnforced => {
             on(NAME, "no file, no connection, no signal")

@@ -3,9 +3,9 @@
 use std::fs;
 use std::io;
 
-use knock_core::control::{Layer, LayerState};
+use knock_core::control::Layer;
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, getuid, set_dumpable_behavior,
+    DumpableBehavior, Resource, Rlimit, Signal, getrlimit, getuid, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
 };
 use rustix::thread::{
@@ -15,6 +15,10 @@ use rustix::thread::{
 };
 
 use super::{User, off, on};
+
+pub(super) const LIMITS: &str = "limits";
+pub(super) const USER: &str = "user";
+pub(super) const CAPABILITIES: &str = "capabilities";
 
 /// The most memory, in bytes: many times what attempts take.
 const MEMORY: u64 = 256 << 20;
@@ -26,11 +30,13 @@ pub(super) fn limit() -> Layer {
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
     let limits = [(Resource::Nproc, 0), (Resource::Fsize, 0), (Resource::Core, 0), (Resource::As, MEMORY)];
     let outcome = limits.into_iter().try_for_each(|(resource, limit)| {
+        // What is lower already cannot be raised.
+        let limit = getrlimit(resource).maximum.map_or(limit, |lower| lower.min(limit));
         setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })
     });
     match outcome {
-        Ok(()) => on("limits", "no process, no file, no core, 256 MiB of memory"),
-        Err(error) => off("limits", format!("the kernel does not set them: {error}")),
+        Ok(()) => on(LIMITS, "no process, no file, no core, 256 MiB of memory"),
+        Err(error) => off(LIMITS, format!("the kernel does not set them: {error}")),
     }
 }
 
@@ -39,17 +45,18 @@ pub(super) fn become_user(user: Option<User>) -> Layer {
     let own = getuid();
     let Some(user) = user else {
         return if own.is_root() {
-            off("user", "root still: there is neither a user knockd nor a user nobody")
+            off(USER, "root still: there is neither a user knockd nor a user nobody")
         } else {
-            on("user", format!("{}, as the daemon", own.as_raw()))
+            on(USER, format!("{}, as the daemon", own.as_raw()))
         };
     };
     match switch_to(user) {
-        Ok(()) => on("user", user.id.to_string()),
+        Ok(()) if getuid().as_raw() == user.id => on(USER, user.id.to_string()),
+        Ok(()) => off(USER, "the kernel has it that this is another user still"),
         Err(error) if own.is_root() => {
-            off("user", format!("root still: {error}; CAP_SETUID and CAP_SETGID are needed"))
+            off(USER, format!("root still: {error}; CAP_SETUID and CAP_SETGID are needed"))
         }
-        Err(_) => on("user", format!("{}, as the daemon", own.as_raw())),
+        Err(_) => on(USER, format!("{}, as the daemon", own.as_raw())),
     }
 }
 
@@ -86,13 +93,11 @@ pub(super) fn drop_capabilities() -> Layer {
         .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable))
         .and_then(|()| set_parent_process_death_signal(Some(Signal::KILL)));
     match (dropped, guarded) {
-        (Ok(left), Ok(())) if left.permitted.is_empty() => on("capabilities", "none, and none to be gained"),
-        (Ok(left), Ok(())) => off("capabilities", format!("still {:?}", left.permitted)),
-        (Err(error), _) | (_, Err(error)) => Layer {
-            name: "capabilities".into(),
-            state: LayerState::Off,
-            message: format!("the kernel does not take them away: {error}"),
-        },
+        (Ok(left), Ok(())) if left.permitted.is_empty() => on(CAPABILITIES, "none, and none to be gained"),
+        (Ok(left), Ok(())) => off(CAPABILITIES, format!("still {:?}", left.permitted)),
+        (Err(error), _) | (_, Err(error)) => {
+            off(CAPABILITIES, format!("the kernel does not take them away: {error}"))
+        }
     }
 }
 

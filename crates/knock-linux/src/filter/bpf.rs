@@ -7,8 +7,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 
-use rustix::thread::{SecureComputingMode, secure_computing_mode};
-
+use crate::probe;
 use crate::socket::check;
 
 // Commands and types of `linux/bpf.h`.
@@ -177,35 +176,15 @@ impl Program {
     }
 }
 
-/// Whether the question ends nobody: a filter of system calls (`seccomp(2)`), as service managers and containers have
-/// them, mostly answers with an error, but may end the process. Under one a child is sent ahead.
+/// Whether the question ends nobody.
 fn may_be_asked() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
-    let filtered = || secure_computing_mode().is_ok_and(|mode| mode == SecureComputingMode::Filter);
-    *ANSWER.get_or_init(|| !filtered() || a_child_survives_asking().unwrap_or(false))
-}
-
-fn a_child_survives_asking() -> io::Result<bool> {
-    // SAFETY: the child makes two system calls and nothing else, so that it is of no matter what other threads of ours
-    // were doing.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        // SAFETY: the command reads nothing, since the length is 0; ending is what a child does.
-        unsafe {
-            libc::syscall(libc::SYS_bpf, MAP_CREATE, std::ptr::null::<u8>(), 0);
-            libc::_exit(0)
-        }
-    }
-    check(child)?;
-    let mut status = 0;
-    // SAFETY: the status is our own and outlives the call.
-    while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
-    Ok(libc::WIFEXITED(status))
+    *ANSWER.get_or_init(|| {
+        probe::is_survived(|| {
+            // SAFETY: the command reads nothing, since the length is 0.
+            unsafe { libc::syscall(libc::SYS_bpf, MAP_CREATE, std::ptr::null::<u8>(), 0) };
+        })
+    })
 }
 
 fn number(descriptor: &OwnedFd) -> u32 {

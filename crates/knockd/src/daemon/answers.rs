@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use jiff::Timestamp as WallTime;
 use knock_core::config::advice::weakness;
@@ -22,6 +23,9 @@ use super::Daemon;
 use super::reload::Administrator;
 use crate::acting::ActingDoor;
 use crate::control::ConnectionId;
+
+/// No attempt and no cool-down can be told of that takes longer: half a century.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(1 << 30);
 
 impl Daemon<'_> {
     /// Does what is asked, and tells what came of it.
@@ -55,7 +59,7 @@ impl Daemon<'_> {
     }
 
     pub(super) fn status(&mut self, now: Timestamp) -> Status {
-        let under_way = self.reader.answer(false).map_or(0, |answer| answer.under_way);
+        let under_way = self.reader.answer(false).map_or(0, |(under_way, _)| under_way);
         self.count_untold(now);
         let watched = self.reader.watched();
         let interfaces = watched.links().map(|link| Interface {
@@ -206,7 +210,7 @@ impl Daemon<'_> {
     }
 
     fn attempts(&mut self, now: Timestamp) -> Vec<Attempt> {
-        let mut attempts = self.reader.answer(true).map_or_else(Vec::new, |answer| answer.attempts.clone());
+        let mut attempts = self.reader.answer(true).map_or_else(Vec::new, |(_, attempts)| attempts);
         attempts.sort_by_key(|attempt| attempt.since);
         let view = |attempt: tracker::AttemptView| Attempt {
             door: self.acting.name(attempt.door).to_owned(),
@@ -214,7 +218,7 @@ impl Daemon<'_> {
             stage: attempt.stage,
             of: attempt.of,
             age: Seconds(now.since(attempt.since)),
-            left: Seconds(attempt.until.since(now)),
+            left: Seconds(attempt.until.since(now).min(LONGEST_ATTEMPT)),
             state: match attempt.state {
                 tracker::AttemptState::UnderWay => AttemptState::UnderWay,
                 tracker::AttemptState::CoolingDown => AttemptState::CoolingDown,

@@ -7,6 +7,7 @@ mod reports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,8 @@ struct Daemon<'a> {
     lost_told: u64,
     /// How many lines the reading half has left out, as far as that was counted.
     left_out_counted: u64,
+    /// Whom the kernel filter is to follow.
+    follow: Option<BTreeSet<IpAddr>>,
     /// How often it is told that the reading half has ended.
     losses: Pace,
     /// Where the daemon is to end: with this status, and at the latest then.
@@ -155,6 +158,7 @@ impl<'a> Daemon<'a> {
             quiet_until: Timestamp::ZERO,
             lost_told: 0,
             left_out_counted: 0,
+            follow: None,
             losses: Pace::new(QUIET, LOSSES_AT_ONCE),
             ending: None,
             pid_file,
@@ -265,8 +269,10 @@ impl<'a> Daemon<'a> {
         self.ending = Some((status, now + PATIENCE_AT_END));
         self.service.stopping();
         self.audit.log.print("waiting for child processes...");
-        self.reader.rest();
-        self.reader.stop();
+        // What it has counted is told at the end; nothing else that it says is heeded, whether it rests or not.
+        let _ = self.reader.rest();
+        self.reader.stop(now);
+        self.count_untold(now);
         self.acting.shut_down(now, &mut self.audit);
     }
 

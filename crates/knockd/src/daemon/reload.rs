@@ -89,8 +89,11 @@ impl Daemon<'_> {
     /// Has the reading half rest until it is told of other doors, so that neither half speaks of doors that the other does
     /// not have.
     fn rest(&mut self, now: Timestamp) {
-        self.reader.rest();
-        self.hear(now);
+        if self.reader.rest() {
+            self.hear(now);
+        } else {
+            self.lose_reader("it does not answer", now);
+        }
     }
 
     fn way_in(&self, administrator: Administrator) -> WayIn {

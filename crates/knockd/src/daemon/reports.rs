@@ -19,6 +19,12 @@ impl Daemon<'_> {
         if let Err(reason) = heeded {
             self.lose_reader(&reason, now);
         }
+        // However often that was said, it is done once.
+        if let Some(sources) = self.follow.take()
+            && let Err(error) = self.reader.follow(sources)
+        {
+            self.look_again(&error, now);
+        }
         self.count_untold(now);
     }
 
@@ -43,11 +49,7 @@ impl Daemon<'_> {
             Word::Event(event) if self.can_be(&event) => self.handle(event, now),
             Word::Event(_) => return Err("it said what it cannot have to say".into()),
             Word::Heard(heard) => self.audit.log.debug(|| heard.to_string()),
-            Word::Follow(sources) => {
-                if let Err(error) = self.reader.follow(sources.into_iter().collect()) {
-                    self.look_again(&error, now);
-                }
-            }
+            Word::Follow(sources) => self.follow = Some(sources.into_iter().collect()),
             Word::Failed(reason) => return Err(reason.chars().take(LONGEST_REASON).collect()),
             Word::Confined(_) | Word::LeftOut(_) | Word::Lost(_) | Word::Answer(_) => self.reader.note(word),
         }

@@ -1,18 +1,20 @@
 //! The process of the reading half, seen from the acting half.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use knock_core::time::Timestamp;
-use knock_linux::clock;
 use knock_linux::process::detach_from_us;
 use rustix::event::{PollFlags, Timespec};
+use rustix::param::linux_execfn;
 use rustix::process::Signal;
 
 use super::Manner;
@@ -22,6 +24,8 @@ use crate::reading;
 /// The users that it may become, the first that there is.
 const USERS: [&str; 2] = ["knockd", "nobody"];
 
+/// So many words may wait to be heeded: an honest process says fewer before it answers.
+const MOST_WORDS: usize = 64 << 10;
 /// SIGSYS.
 const SYSTEM_CALL: i32 = Signal::SYS.as_raw();
 
@@ -31,7 +35,6 @@ pub(super) struct Process {
     channel: Channel<OwnedFd>,
     /// Why nothing more is heard from it.
     broken: Option<String>,
-    pub(super) started: Timestamp,
 }
 
 impl Process {
@@ -49,8 +52,12 @@ impl Process {
             .stdin(Stdio::from(other))
             .stdout(Stdio::from(packets))
             .stderr(Stdio::null());
-        let child = detach_from_us(&mut command).spawn()?;
-        let mut process = Self { child, channel, broken: None, started: clock::now() };
+        let child = detach_from_us(&mut command).spawn();
+        let child = child.map_err(|error| {
+            let program = command.get_program().display();
+            io::Error::other(format!("cannot start {program} for the reading process: {error}"))
+        })?;
+        let mut process = Self { child, channel, broken: None };
         let Manner { ipv4_only, tells_packets, .. } = manner;
         process.say(&Order::Begin { user: user(), tells_packets, ipv4_only });
         Ok(process)
@@ -64,6 +71,9 @@ impl Process {
     /// Says something, at once or as soon as it takes it.
     pub(super) fn say(&mut self, order: &Order) {
         self.channel.say(order);
+        if self.channel.owes_too_much() {
+            self.lose("it does not listen");
+        }
         // That it has ended is noticed when it is listened to.
         let _ = self.channel.flush();
     }
@@ -85,6 +95,11 @@ impl Process {
         self.broken.is_some()
     }
 
+    /// Hears nothing more from it, for this reason.
+    pub(super) fn lose(&mut self, reason: &str) {
+        self.broken.get_or_insert_with(|| reason.to_owned());
+    }
+
     /// Takes in some of what it has said.
     ///
     /// # Errors
@@ -102,6 +117,9 @@ impl Process {
         let there = self.channel.take_in();
         loop {
             match self.channel.message() {
+                Ok(Some(_)) if words.len() >= MOST_WORDS => {
+                    return Err("it says more than it can have to say".into());
+                }
                 Ok(Some(word)) => words.push_back(word),
                 Ok(None) => break,
                 Err(error) => return Err(format!("it said what it cannot have to say: {error}")),
@@ -132,7 +150,7 @@ impl Drop for Process {
 
 fn how(status: ExitStatus) -> String {
     match status.signal() {
-        Some(SYSTEM_CALL) => "it made a system call that is forbidden to it".into(),
+        Some(SYSTEM_CALL) => "it made a system call that is forbidden to it, or had no memory left".into(),
         Some(signal) => format!("signal {signal}"),
         None => status.to_string(),
     }
@@ -140,27 +158,32 @@ fn how(status: ExitStatus) -> String {
 
 /// The program that this process runs. Where it was replaced on the disk it is still the old one, which fits.
 fn program() -> PathBuf {
+    /// Where it was started from, as long as a relative path leads there.
+    static STARTED: OnceLock<PathBuf> = OnceLock::new();
+    let started = STARTED.get_or_init(|| {
+        let name = PathBuf::from(OsStr::from_bytes(linux_execfn().to_bytes()));
+        std::path::absolute(&name).unwrap_or(name)
+    });
     let own = PathBuf::from("/proc/self/exe");
-    if own.exists() {
-        return own;
-    }
-    // Without /proc: as this process was started.
-    std::env::args_os().next().map_or_else(|| "knockd".into(), PathBuf::from)
+    // There may be no /proc.
+    if own.exists() { own } else { started.clone() }
 }
 
 /// Whom the process becomes; nobody else where it is not root that asks.
 fn user() -> Option<(u32, u32)> {
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let users = fs::read("/etc/passwd").unwrap_or_default();
+    let users = String::from_utf8_lossy(&users);
     USERS.into_iter().find_map(|name| users.lines().find_map(|line| entry(line, name)))
 }
 
 /// The numbers of the user and the group, where this line of `passwd(5)` is about the user of this name.
 fn entry(line: &str, name: &str) -> Option<(u32, u32)> {
+    // Who is root in all but name helps nobody, and the last number stands for none.
+    let number = |text: &str| text.parse().ok().filter(|number| !matches!(*number, 0 | u32::MAX));
     let mut fields = line.split(':');
     let is_it = fields.next() == Some(name);
-    let (user, group) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-    // Who is root in all but name helps nobody.
-    (is_it && user != 0).then_some((user, group))
+    let (user, group) = (number(fields.nth(1)?)?, number(fields.next()?)?);
+    is_it.then_some((user, group))
 }
 
 #[cfg(test)]
@@ -170,9 +193,15 @@ mod tests {
     #[test]
     fn users_are_found_by_name() {
         assert_eq!(entry("knockd:x:998:997::/nonexistent:/usr/sbin/nologin", "knockd"), Some((998, 997)));
-        for line in
-            ["knockd2:x:998:997::/:/bin/sh", "knockd:x:0:0::/:/bin/sh", "knockd:x:998", "", "knockd:x:a:b"]
-        {
+        for line in [
+            "knockd2:x:998:997::/:/bin/sh",
+            "knockd:x:0:7::/:/bin/sh",
+            "knockd:x:7:0::/:/bin/sh",
+            "knockd:x:4294967295:7::/:/bin/sh",
+            "knockd:x:998",
+            "",
+            "knockd:x:a:b",
+        ] {
             assert_eq!(entry(line, "knockd"), None, "{line}");
         }
     }

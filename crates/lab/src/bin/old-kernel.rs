@@ -1,5 +1,5 @@
-//! Runs a program as on a kernel that has neither Landlock, nor filters of system calls, nor extended BPF: `old-kernel
-//! PROGRAM ARGUMENTS...`.
+//! Runs a program as on a kernel that has neither Landlock, nor filters of system calls, nor extended BPF, `old-kernel
+//! PROGRAM ARGUMENTS...`; or, with `OLD_KERNEL=strict`, under a filter that ends whoever asks for one of them.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -29,7 +29,9 @@ fn forget() -> Result<(), Box<dyn std::error::Error>> {
     let calls: BTreeMap<_, _> =
         UNKNOWN.into_iter().chain(of_this_processor()).map(|call| (call, Vec::new())).collect();
     let processor = env::consts::ARCH.try_into()?;
-    let filter = SeccompFilter::new(calls, SeccompAction::Allow, SeccompAction::Errno(ENOSYS), processor)?;
+    let strict = env::var_os("OLD_KERNEL").is_some_and(|kind| kind == "strict");
+    let answer = if strict { SeccompAction::KillProcess } else { SeccompAction::Errno(ENOSYS) };
+    let filter = SeccompFilter::new(calls, SeccompAction::Allow, answer, processor)?;
     let program: BpfProgram = filter.try_into()?;
     Ok(apply_filter(&program)?)
 }

@@ -59,10 +59,10 @@ fn ending_with_a_hanging_stop(lab: &Lab) -> io::Result<Daemon> {
     daemon.signal(Signal::TERM)?;
     daemon.wait_for_line("waiting for child processes...", SOON)?;
     lab::wait_until("the other door is closed", SOON, || !daemon.directory().path().join("good").exists())?;
-    // The reading process, and the command that hangs.
+    // The command that hangs.
     let children = format!("/proc/{0}/task/{0}/children", daemon.id());
     let count = || fs::read_to_string(&children).map_or(0, |children| children.split_whitespace().count());
-    lab::wait_until("the other command is looked after", SOON, || count() == 2)?;
+    lab::wait_until("the other command is looked after", SOON, || count() == 1)?;
     Ok(daemon)
 }
 

@@ -74,6 +74,16 @@ fn another_user_needs_nothing_but_cap_net_raw() -> io::Result<()> {
 /// What the kernel has not is told, and nothing else comes of it.
 #[test]
 fn a_kernel_without_sandboxes_will_do() -> io::Result<()> {
+    works_without_sandboxes("old", "this kernel has none")
+}
+
+/// As a unit's `SystemCallFilter=` without `SystemCallErrorNumber=` does.
+#[test]
+fn a_filter_that_kills_for_a_sandbox_will_do() -> io::Result<()> {
+    works_without_sandboxes("strict", "a filter of system calls would end whoever puts it on")
+}
+
+fn works_without_sandboxes(kind: &str, reason: &str) -> io::Result<()> {
     let directory = TempDir::new()?;
     let (old, knockd) = (lab::binary("old-kernel")?, lab::binary("knockd")?);
     let script = format!("#!/bin/sh\nexec {} {} \"$@\"\n", old.display(), knockd.display());
@@ -81,15 +91,14 @@ fn a_kernel_without_sandboxes_will_do() -> io::Result<()> {
     fs::set_permissions(&starter, fs::Permissions::from_mode(0o755))?;
     let scene = Scene::new(DROPPING)?;
     let daemon = Daemon::of(starter)
+        .env("OLD_KERNEL", kind)
         .config(
             "[options]\ninterface = any\nlogfile = {dir}/knockd.log\n\
              [door]\nsequence = 7142,8319:udp\nopen = 22/tcp\nopen_for = 100s\n",
         )
         .start(scene.server())?;
-    daemon.wait_for_log(
-        "warning: the reading process is not confined by landlock: this kernel has none",
-        SOON,
-    )?;
+    let told = format!("warning: the reading process is not confined by landlock: {reason}");
+    daemon.wait_for_log(&told, SOON)?;
     daemon.wait_for_log("warning: the reading process is not confined by seccomp: ", SOON)?;
     scene.knock("7142,8319:udp")?;
     daemon.wait_for_log("opened 22/tcp for 100 s", SOON)?;

@@ -160,7 +160,7 @@ fn its_lies_fill_no_log() -> io::Result<()> {
 fn when_it_hangs_another_takes_its_place() -> io::Result<()> {
     let taken = Taken::start(&[("WATCHDOG_USEC", "3000000")])?;
     taken.commit(7111)?;
-    taken.daemon.wait_for_log("starting it anew: the reading process hangs", SOON)?;
+    taken.daemon.wait_for_log("starting it anew: it hangs", SOON)?;
     taken.commit(7101)?;
     wait_until("another process", SOON, || {
         taken.commit(7101).is_ok() && taken.open().is_ok_and(|open| open.len() == 1)
