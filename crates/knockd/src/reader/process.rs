@@ -44,6 +44,8 @@ impl Process {
     /// What starting a process says.
     pub(super) fn start(packets: OwnedFd, manner: Manner) -> io::Result<Self> {
         let (channel, other) = Channel::pair()?;
+        // It has nobody to tell anything to but us. There may be no /dev/null.
+        let (_, nobody) = io::pipe()?;
         let mut command = Command::new(program());
         command
             .arg0(reading::NAME)
@@ -51,7 +53,7 @@ impl Process {
             .current_dir("/")
             .stdin(Stdio::from(other))
             .stdout(Stdio::from(packets))
-            .stderr(Stdio::null());
+            .stderr(nobody);
         let child = detach_from_us(&mut command).spawn();
         let child = child.map_err(|error| {
             let program = command.get_program().display();

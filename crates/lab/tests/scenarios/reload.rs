@@ -12,6 +12,9 @@ pub(crate) fn reload(daemon: &Daemon) -> io::Result<()> {
     daemon.reload(SOON)
 }
 
+/// Of the doors a and b.
+const SEQUENCES: [&str; 2] = ["7142,8319", "1701,2803"];
+
 fn ssh_door(sequence: &str) -> String {
     format!("[options]\nlogfile = {{dir}}/knockd.log\n[SSH]\nsequence = {sequence}\ntcpflags = syn\n{OPEN}")
 }
@@ -163,4 +166,29 @@ fn log_file_that_cannot_be_opened_leaves_the_old_one() -> io::Result<()> {
     daemon.wait_for_log("cannot open logfile /nonexistent/knockd.log", SOON)?;
     scene.knock("7142,8319,9623")?;
     daemon.wait_for_log("OPEN SESAME", SOON)
+}
+
+/// What it says late would be about doors that have other numbers by then.
+#[test]
+fn reading_process_that_stands_still_is_replaced() -> io::Result<()> {
+    let doors = |one: &str, other: &str| {
+        let door = |name: &str| {
+            format!("[{name}]\nsequence = {}\ncommand = true\n", SEQUENCES[usize::from(name == "b")])
+        };
+        format!("[options]\nlogfile = {{dir}}/knockd.log\n{}{}", door(one), door(other))
+    };
+    let scene = Scene::new(DROPPING)?;
+    let daemon = scene.knockd(&doors("a", "b"))?;
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.id()))?;
+    let reading = children.trim().parse().ok().and_then(rustix::process::Pid::from_raw);
+    let reading = reading.ok_or_else(|| io::Error::other(format!("no process in \"{children}\"")))?;
+    rustix::process::kill_process(reading, Signal::STOP)?;
+    daemon.write_config(&doors("b", "a"))?;
+    daemon.signal(Signal::HUP)?;
+    daemon.wait_for_log("starting it anew: it does not answer", SOON)?;
+    lab::wait_until("another hears knocks", SOON, || {
+        scene.knock(SEQUENCES[0]).is_ok() && daemon.log().contains("a: OPEN SESAME")
+    })?;
+    assert!(!daemon.log().contains("b: OPEN SESAME"), "{}", daemon.log());
+    Ok(())
 }
