@@ -47,7 +47,7 @@ const MOST_LAYERS: usize = 8;
 /// So many kinds of events there may be at a door.
 const MOST_KINDS: usize = 16;
 /// What a process says that somebody has taken over.
-const LIE: &str = "it said what it cannot have to say";
+pub(crate) const LIE: &str = "it said what it cannot have to say";
 
 /// What the reading half is to do that does not depend on the doors.
 #[derive(Clone, Copy, Debug)]

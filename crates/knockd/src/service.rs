@@ -1,7 +1,7 @@
 //! Word for the service manager that started the daemon, if it wants any (`sd_notify(3)`).
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -23,13 +23,19 @@ const PACE: Duration = Duration::from_secs(1);
 const SIGNS: u32 = 3;
 
 /// Tells the service manager how the daemon is.
-#[derive(Default)]
 pub(crate) struct Service {
+    /// Where the manager listens, if it does.
+    manager: Option<OsString>,
     /// What was told last, and when.
     told: (String, Timestamp),
 }
 
 impl Service {
+    /// The one that the environment names, if any.
+    pub(crate) fn new() -> Self {
+        Self { manager: env::var_os(SOCKET), told: (String::new(), Timestamp::ZERO) }
+    }
+
     /// How often the manager wants a sign of life at least, if it wants any.
     pub(crate) fn pulse() -> Option<Duration> {
         sd_notify::watchdog_enabled().map(|time| time / SIGNS)
@@ -37,44 +43,44 @@ impl Service {
 
     /// The daemon does its work.
     pub(crate) fn ready(&self) {
-        tell(&[NotifyState::Ready]);
+        self.tell(&[NotifyState::Ready]);
     }
 
     /// The daemon reads its configuration anew, until it is ready.
     pub(crate) fn reloading(&self) {
         if let Ok(time) = NotifyState::monotonic_usec_now() {
-            tell(&[NotifyState::Reloading, time]);
+            self.tell(&[NotifyState::Reloading, time]);
         }
     }
 
     /// The daemon is about to end.
     pub(crate) fn stopping(&self) {
-        tell(&[NotifyState::Stopping, NotifyState::Status("closing what is open")]);
+        self.tell(&[NotifyState::Stopping, NotifyState::Status("closing what is open")]);
     }
 
     /// A sign of life.
     pub(crate) fn alive(&self) {
-        tell(&[NotifyState::Watchdog]);
+        self.tell(&[NotifyState::Watchdog]);
     }
 
     /// What the daemon does, for people; not too often.
     pub(crate) fn status(&mut self, now: Timestamp, status: impl FnOnce() -> String) {
-        if now.since(self.told.1) < PACE {
+        if self.manager.is_none() || now.since(self.told.1) < PACE {
             return;
         }
         let status = status();
         if status != self.told.0 {
-            tell(&[NotifyState::Status(&status)]);
+            self.tell(&[NotifyState::Status(&status)]);
             self.told = (status, now);
         }
     }
-}
 
-/// Where nobody listens, nobody has to.
-fn tell(states: &[NotifyState<'_>]) {
-    let Some(name) = env::var_os(SOCKET) else { return };
-    let message: String = states.iter().map(|state| format!("{state}\n")).collect();
-    let _ = send(&name, message.as_bytes());
+    /// Where nobody listens, nobody has to.
+    fn tell(&self, states: &[NotifyState<'_>]) {
+        let Some(name) = &self.manager else { return };
+        let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+        let _ = send(name, message.as_bytes());
+    }
 }
 
 fn send(name: &OsStr, message: &[u8]) -> io::Result<()> {

@@ -162,7 +162,7 @@ impl<'a> Daemon<'a> {
             losses: Pace::new(QUIET, LOSSES_AT_ONCE),
             ending: None,
             pid_file,
-            service: Service::default(),
+            service: Service::new(),
         };
         daemon.reader.wait_until_ready(clock::now()).map_err(say("the reading process"))?;
         daemon.announce();

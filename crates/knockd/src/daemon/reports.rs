@@ -7,6 +7,7 @@ use knock_core::tracker::{Event, What};
 
 use super::{Daemon, QUIET};
 use crate::channel::{Untold, Word};
+use crate::reader::LIE;
 
 /// So many characters are told of why the reading half has ended.
 const LONGEST_REASON: usize = 300;
@@ -47,7 +48,7 @@ impl Daemon<'_> {
     fn heed(&mut self, word: Word, now: Timestamp) -> Result<(), String> {
         match word {
             Word::Event(event) if self.can_be(&event) => self.handle(event, now),
-            Word::Event(_) => return Err("it said what it cannot have to say".into()),
+            Word::Event(_) => return Err(LIE.into()),
             Word::Heard(heard) => self.audit.log.debug(|| heard.to_string()),
             Word::Follow(sources) => self.follow = Some(sources.into_iter().collect()),
             Word::Failed(reason) => return Err(reason.chars().take(LONGEST_REASON).collect()),

@@ -17,7 +17,7 @@ use rustix::event::{PollFlags, Timespec};
 use rustix::param::linux_execfn;
 use rustix::process::Signal;
 
-use super::Manner;
+use super::{LIE, Manner};
 use crate::channel::{Channel, Order, Word};
 use crate::reading;
 
@@ -124,7 +124,7 @@ impl Process {
                 }
                 Ok(Some(word)) => words.push_back(word),
                 Ok(None) => break,
-                Err(error) => return Err(format!("it said what it cannot have to say: {error}")),
+                Err(error) => return Err(format!("{LIE}: {error}")),
             }
         }
         // An error is as good as an end: something was not read before it.
