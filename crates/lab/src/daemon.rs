@@ -3,8 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// The names of its files in its directory.
 const CONFIG: &str = "knockd.conf";
 const LOG: &str = "knockd.log";
+const SOCKET: &str = "knockd.sock";
 
 /// How a daemon is to be started. Made by [`Daemon::of`].
 #[derive(Clone, Debug)]
@@ -190,6 +192,21 @@ impl Daemon {
     #[must_use]
     pub fn log(&self) -> String {
         self.file(LOG)
+    }
+
+    /// Asks ours something by its control socket, in its own words; its answer, a line.
+    ///
+    /// # Errors
+    /// Where it does not listen there, with all that it wrote, and where it does not answer in time.
+    pub fn ask(&self, request: &str, within: Duration) -> io::Result<String> {
+        let mut stream = UnixStream::connect(self.directory.path().join(SOCKET)).map_err(|error| {
+            io::Error::new(error.kind(), format!("no control socket: {error}\n{}", self.text()))
+        })?;
+        stream.set_read_timeout(Some(within))?;
+        stream.write_all(format!("{request}\n").as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        Ok(answer)
     }
 
     /// Replaces its configuration file; it reads it when told to.

@@ -25,6 +25,7 @@
 //! whose message tells the whole story; one whose failure means that the laboratory itself is broken panics.
 
 mod binaries;
+mod bus;
 mod capture;
 mod daemon;
 mod flood;
@@ -43,6 +44,7 @@ mod topology;
 mod wait;
 
 pub use binaries::binary;
+pub use bus::BUS;
 pub use capture::{Capture, Protocol, Seen};
 pub use daemon::{Daemon, DaemonBuilder};
 pub use flood::{Flood, Packet, Random, Sent, Sources, Traffic};

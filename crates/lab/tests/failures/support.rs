@@ -2,10 +2,9 @@
 //! to close; and the daemon's control socket.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::net::{Shutdown, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -231,16 +230,7 @@ impl Drop for SetOnDrop<'_> {
 
 /// Asks the daemon at its control socket.
 pub(crate) fn ask(daemon: &Daemon, request: &str) -> io::Result<Value> {
-    let path = daemon.directory().path().join("knockd.sock");
-    let mut stream = UnixStream::connect(path).map_err(|error| {
-        io::Error::new(error.kind(), format!("no control socket: {error}\n{}", daemon.text()))
-    })?;
-    stream.set_read_timeout(Some(SOON))?;
-    writeln!(stream, "{request}")?;
-    stream.shutdown(Shutdown::Write)?;
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line)?;
-    Ok(serde_json::from_str(&line)?)
+    Ok(serde_json::from_str(&daemon.ask(request, SOON)?)?)
 }
 
 /// What is open.

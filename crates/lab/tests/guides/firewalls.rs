@@ -160,22 +160,9 @@ fn by_hand(town: &Town<'_>, walk: &mut Walk<'_>) -> io::Result<()> {
     walk.step("nft insert rule inet filter input").map(drop)
 }
 
-/// A bus of its own, without the user that the system's changes to.
-const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path=/run/dbus/system_bus_socket</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/><allow own="*"/><allow send_type="*"/><allow receive_type="*"/>
-  </policy>
-</busconfig>
-"#;
-
 /// firewalld with its bus, both of which end with what is returned.
 fn start_firewalld(server: &Place<'_>) -> io::Result<[Process; 2]> {
-    server.write("~/bus.conf", BUS)?;
+    server.write("~/bus.conf", lab::BUS)?;
     server.sh("mkdir -p /run/dbus /run/firewalld")?;
     let bus = spawn(server, "dbus-daemon", &["--config-file=/root/bus.conf", "--nofork", "--nopidfile"])?;
     let log = "--log-file=/root/firewalld.log";

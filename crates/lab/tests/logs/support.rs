@@ -1,9 +1,8 @@
 //! What the tests share: a server with doors of each kind, and somebody who does everything that there is to tell of.
 
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -63,12 +62,7 @@ pub(crate) fn has(program: &str) -> bool {
 
 /// Asks the daemon something by its control socket, in its own words.
 pub(crate) fn ask(daemon: &Daemon, request: &str) -> io::Result<String> {
-    let mut socket = UnixStream::connect(daemon.directory().path().join("knockd.sock"))?;
-    socket.set_read_timeout(Some(SOON))?;
-    writeln!(socket, "{request}")?;
-    let mut answer = String::new();
-    BufReader::new(socket).read_line(&mut answer)?;
-    Ok(answer)
+    daemon.ask(request, SOON)
 }
 
 /// Has everything happen that the daemon tells of, and waits for it by `heard`, which looks for a part of a line.

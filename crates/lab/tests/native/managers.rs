@@ -129,19 +129,6 @@ struct Firewalld {
     _daemon: Process,
 }
 
-/// A bus of its own, without the user that the system's changes to.
-const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>system</type>
-  <listen>unix:path=/run/dbus/system_bus_socket</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow user="*"/><allow own="*"/><allow send_type="*"/><allow receive_type="*"/>
-  </policy>
-</busconfig>
-"#;
-
 impl Firewalld {
     /// Whose default zone is `drop`.
     fn start(host: &Host) -> io::Result<Option<Self>> {
@@ -150,7 +137,7 @@ impl Firewalld {
         let run = disguise.directory.path().join("run");
         fs::create_dir(run.join("dbus"))?;
         fs::create_dir(run.join("firewalld"))?;
-        let bus = disguise.directory.write("bus.conf", BUS)?;
+        let bus = disguise.directory.write("bus.conf", lab::BUS)?;
         let bus = format!("--config-file={}", bus.display());
         let bus = disguise.spawn(host, "dbus-daemon", &[&bus, "--nofork", "--nopidfile"])?;
         disguise.run(host, "firewall-offline-cmd", &["--set-default-zone=drop"])?;

@@ -1,8 +1,7 @@
 //! What the scenarios share: a server with a service on port 22, its guest, a stranger, and how they are looked at.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::net::UnixStream;
 use std::panic::resume_unwind;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -220,12 +219,7 @@ pub(crate) fn address_like(host: &Host, like: SocketAddr) -> IpAddr {
 
 /// Asks the daemon something by its control socket, in its own words.
 pub(crate) fn ask(daemon: &Daemon, request: &str) -> io::Result<String> {
-    let mut socket = UnixStream::connect(daemon.directory().path().join("knockd.sock"))?;
-    socket.set_read_timeout(Some(SOON))?;
-    writeln!(socket, "{request}")?;
-    let mut answer = String::new();
-    BufReader::new(socket).read_line(&mut answer)?;
-    Ok(answer)
+    daemon.ask(request, SOON)
 }
 
 /// Tells the daemon to read its configuration again, and waits until the new one is in force.

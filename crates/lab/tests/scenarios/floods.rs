@@ -1,9 +1,8 @@
 //! Floods of made-up knocks, and who knocks honestly meanwhile.
 
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -92,12 +91,7 @@ fn knock_until_open(scene: &Scene, at: IpAddr, knock: impl Fn() -> io::Result<()
 
 /// What the daemon answers to `knockctl status`.
 fn status(daemon: &Daemon) -> io::Result<Value> {
-    let mut socket = UnixStream::connect(daemon.directory().path().join("knockd.sock"))?;
-    socket.set_read_timeout(Some(SOON))?;
-    writeln!(socket, r#"{{"request":"status"}}"#)?;
-    let mut answer = String::new();
-    BufReader::new(socket).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    Ok(serde_json::from_str(&daemon.ask(r#"{"request":"status"}"#, SOON)?)?)
 }
 
 fn overload(daemon: &Daemon, what: &str) -> io::Result<u64> {
