@@ -21,6 +21,7 @@ pub mod one_time;
 pub mod packet;
 pub mod quota;
 pub mod sequence;
+pub mod spa;
 pub mod time;
 pub mod tracker;
 pub mod way_in;
