@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::cargo::succeed;
 
 /// A program, and its package.
-const TOOLS: [(&str, &str); 14] = [
+const TOOLS: [(&str, &str); 15] = [
     ("knockd", "knockd"),
     ("knock", "knockd"),
     ("iptables", "iptables"),
@@ -23,6 +23,7 @@ const TOOLS: [(&str, &str); 14] = [
     ("unshare", "util-linux"),
     ("ps", "procps"),
     ("faketime", "faketime"),
+    ("fwknop", "fwknop-client"),
     ("python3", "python3-minimal"),
 ];
 

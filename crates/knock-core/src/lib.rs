@@ -13,6 +13,8 @@
 pub mod config;
 pub mod control;
 pub mod doorkeeper;
+#[cfg(feature = "fwknop")]
+pub mod fwknop;
 pub mod history;
 pub mod journal;
 pub mod knock;
