@@ -10,6 +10,7 @@
 //! Nothing in here does I/O or reads a clock, so that every rule can be tested with made-up packets and
 //! made-up time.
 
+mod allowance;
 pub mod config;
 pub mod control;
 pub mod doorkeeper;

@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use base64ct::{Base64Unpadded, Encoding};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::refusal::{Field, Refusal};
@@ -21,7 +22,7 @@ const LONGEST_TIMEOUT: u32 = 65_536;
 const QUOTED: usize = 16;
 
 /// A request to open ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Knock {
     /// Who the client says that it is: 1 to 48 characters of printable ASCII. It proves nothing.
     pub user: String,
@@ -39,7 +40,7 @@ pub struct Knock {
 }
 
 /// Whom a request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Allow {
     /// Whoever the packet comes from (`fwknop -s`). Somebody on the way can take it for another address, once.
     Source,
