@@ -127,6 +127,16 @@ enum Entry {
     FloorOfAll(u64),
 }
 
+impl Record {
+    /// The use that it is of; none where it is of a floor.
+    pub const fn used(&self) -> Option<(Holder, Use)> {
+        match self.0 {
+            Entry::Use(holder, used) => Some((holder, used)),
+            Entry::Floor(..) | Entry::FloorOfAll(_) => None,
+        }
+    }
+}
+
 /// What was used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
