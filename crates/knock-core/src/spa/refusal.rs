@@ -111,7 +111,7 @@ impl fmt::Display for Refusal {
                 f.write_str("it was not sealed to this server's key, or was changed on its way: does the client have the key that knockctl host-key prints?")
             }
             Self::Malformed(what) => write!(f, "no request: {what}"),
-            Self::NoSuchDoor(door) => write!(f, "no door with keys is called \"{door}\""),
+            Self::NoSuchDoor(door) => write!(f, "no door with keys is called {door:?}"),
             Self::UnknownKey(key) => write!(f, "the door does not know the key {key}"),
             Self::Expired(key) => write!(f, "the time of the key {key} is over (expiry-time)"),
             Self::Clock { ahead, by } => {
