@@ -174,8 +174,12 @@ impl<'a> Sealing<'a> {
     ///
     /// # Errors
     /// Where the signature does not fit: RSA's do not.
-    pub fn finish(mut self, signature: &[u8]) -> Result<[u8; LENGTH], Malformed> {
-        let mut content = request::content(&self.request, signature)?;
+    pub fn finish(self, signature: &[u8]) -> Result<[u8; LENGTH], Malformed> {
+        let content = request::content(&self.request, signature)?;
+        self.seal(content)
+    }
+
+    pub(super) fn seal(mut self, mut content: [u8; CONTENT]) -> Result<[u8; LENGTH], Malformed> {
         let buffer = InOutBuf::from(content.as_mut_slice());
         let tag =
             self.context.seal_inout_detached(buffer, &[]).map_err(|_| Malformed("it cannot be sealed"))?;
