@@ -343,9 +343,11 @@ def judge(content, encapsulated, server, source, now, entries, doors):
 
 def outcome(datagram, private, source, now, entries, doors):
     server = x25519.X25519PrivateKey.from_private_bytes(private).public_key().public_bytes(*RAW)
-    if len(datagram) != 320 or not hmac.compare_digest(gate(datagram[16:], server), datagram[:16]):
-        return {"dropped": "gate"}
+    if len(datagram) != 320:
+        return {"dropped": "length"}
     try:
+        if not hmac.compare_digest(gate(datagram[16:], server), datagram[:16]):
+            raise Refused("unsealed")
         content = unseal(datagram, private)
         source = ipaddress.ip_address(source)
         return {"admitted": judge(content, datagram[16:48], server, source, now, entries, doors)}
