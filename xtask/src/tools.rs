@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::cargo::succeed;
 
 /// A program, or a file of a library, and its package.
-const TOOLS: [(&str, &str); 15] = [
+const TOOLS: [(&str, &str); 16] = [
     ("knockd", "knockd"),
     ("knock", "knockd"),
     ("iptables", "iptables"),
@@ -23,6 +23,7 @@ const TOOLS: [(&str, &str); 15] = [
     ("unshare", "util-linux"),
     ("ps", "procps"),
     ("faketime", "faketime"),
+    ("fwknop", "fwknop-client"),
     ("python3", "python3-minimal"),
     ("/usr/lib/python3/dist-packages/cryptography/__init__.py", "python3-cryptography"),
 ];

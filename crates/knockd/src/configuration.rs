@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use knock_core::config::{
-    self, AcceptRule, Config, Diagnostic, Door, Interfaces, JournalFields, LogFormat, SequenceSource,
+    self, AcceptRule, Config, Diagnostic, Door, Interfaces, JournalFields, LogFormat, Secret,
     Severity, Source,
 };
 use knock_core::control::socket_path;
@@ -196,17 +196,17 @@ fn ready_doors(
     remarks: &mut Vec<Remark>,
 ) -> Vec<ReadyDoor> {
     let ready = doors.into_iter().map(|door| match &door.sequence {
-        SequenceSource::Fixed(sequence) => {
+        Secret::Fixed(sequence) => {
             ReadyDoor { sequences: vec![sequence.clone()], one_time: None, door }
         }
-        SequenceSource::OneTime(path) => {
+        Secret::OneTime(path) => {
             let path = base.join(path);
             let used = unmarked.get(&path).cloned().unwrap_or_default();
             let mut file = OneTimeFile::new(path, used);
             let loaded = file.load().unwrap_or_else(|error| {
                 let found = format!("{}: {}", file.path().display(), reason(&error));
                 let expected = "a file of sequences that can be read";
-                let diagnostic = Diagnostic::error(door.sequence_span.clone(), found, expected);
+                let diagnostic = Diagnostic::error(door.secret_span.clone(), found, expected);
                 vec![(source.clone(), Diagnostic { severity: missing, ..diagnostic })]
             });
             remarks.extend(loaded);

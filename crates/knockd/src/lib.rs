@@ -11,6 +11,7 @@
 
 mod acting;
 mod audit;
+mod book;
 pub mod channel;
 mod check;
 mod cli;
@@ -19,6 +20,8 @@ mod configuration;
 mod control;
 mod daemon;
 mod journal;
+#[cfg_attr(not(test), expect(dead_code, reason = "no door has keys yet"))]
+mod ledger;
 mod log;
 mod lookup;
 mod metrics;
@@ -31,6 +34,7 @@ mod reader;
 mod reading;
 mod service;
 mod signals;
+mod state_directory;
 mod syslog;
 mod watched;
 

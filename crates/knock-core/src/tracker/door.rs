@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::What;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Door, DoorKey, FlagRule, SequenceSource};
+use crate::config::{Door, DoorKey, FlagRule, Secret};
 use crate::knock::{Knock, Protocol, TcpFlags};
 use crate::network::Network;
 use crate::sequence::{Sequence, Step};
@@ -40,7 +40,7 @@ impl TrackedDoor {
         Self {
             key: door.key.clone(),
             sequence,
-            one_time: matches!(door.sequence, SequenceSource::OneTime(_)),
+            one_time: matches!(door.secret, Secret::OneTime(_)),
             timeout: door.seq_timeout,
             cooldown: door.seq_cooldown,
             flags: door.flags,
