@@ -136,7 +136,7 @@ impl fmt::Display for Refusal {
             }
             Self::Fwknop { why, .. } => f.write_str(why),
             Self::Malformed(what) => write!(f, "no request: {what}"),
-            Self::NoSuchDoor(door) => write!(f, "no door with keys is called \"{door}\""),
+            Self::NoSuchDoor(door) => write!(f, "no door with keys is called {door:?}"),
             Self::UnknownKey(key) => write!(f, "the door does not know the key {key}"),
             Self::Expired(key) => write!(f, "the time of the key {key} is over (expiry-time)"),
             Self::Clock { ahead, by } => {
