@@ -1,6 +1,7 @@
 //! SSH keys and their signatures (`PROTOCOL.sshsig`, RFC 8709, RFC 5656, `PROTOCOL.u2f`).
 
 use std::fmt;
+use std::str::FromStr;
 
 use base64ct::{Base64Unpadded, Encoding as _};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,19 @@ pub struct Fingerprint(
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SHA256:{}", Base64Unpadded::encode_string(&self.0))
+    }
+}
+
+/// Reads what is shown; the error says what was expected.
+impl FromStr for Fingerprint {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const EXPECTED: &str = "expected SHA256: and 43 characters, as ssh-keygen -l shows a key";
+        let mut hash = [0; 32];
+        let encoded = text.strip_prefix("SHA256:").ok_or(EXPECTED)?;
+        let decoded = Base64Unpadded::decode(encoded, &mut hash).map_err(|_| EXPECTED)?;
+        if decoded.len() == hash.len() { Ok(Self(hash)) } else { Err(EXPECTED) }
     }
 }
 
@@ -106,6 +120,24 @@ impl SshKey {
             KeyData::SkEcdsaSha2NistP256(_) => Supported::SkEcdsaP256,
             KeyData::Ecdsa(_) => Supported::EcdsaP256,
             _ => Supported::Ed25519,
+        }
+    }
+
+    /// Whether a knock with this signature of this text would be taken for this key's: to be asked before it is sent.
+    ///
+    /// # Errors
+    /// What is wrong with the signature, in words.
+    pub fn check(&self, text: &[u8], signature: &[u8]) -> Result<(), String> {
+        let read = Signature::try_from(signature)
+            .map_err(|error| format!("the signature is not written as SSH writes one: {error}"))?;
+        let (found, expected) = (read.algorithm(), self.data.algorithm());
+        if found != expected {
+            let (found, expected) = (found.as_str(), expected.as_str());
+            return Err(format!("it was signed as {found}, but the key signs as {expected}"));
+        }
+        match self.has_signed(text, signature) {
+            Some(_) => Ok(()),
+            None => Err("the signature is not one of this key".into()),
         }
     }
 
