@@ -280,3 +280,12 @@ fn a_line_for_clients_brings_nothing_else_along() {
     let later = format!("knock://a/ssh?host-key={host_key}&new=1");
     assert!(later.parse::<Enrolment>().is_ok());
 }
+
+#[test]
+fn a_fingerprint_reads_as_it_was_written() {
+    let fingerprint = request(&key(1)).key;
+    assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+    for wrong in ["", "SHA256:", "MD5:00:11", "SHA256:AAAA", &format!("{fingerprint}=")] {
+        assert!(wrong.parse::<Fingerprint>().is_err(), "{wrong}");
+    }
+}
