@@ -146,6 +146,24 @@ impl SshKey {
         }
     }
 
+    /// Whether a knock with this signature of this text would be taken for this key's: to be asked before it is sent.
+    ///
+    /// # Errors
+    /// What is wrong with the signature, in words.
+    pub fn check(&self, text: &[u8], signature: &[u8]) -> Result<(), String> {
+        let read = Signature::try_from(signature)
+            .map_err(|error| format!("the signature is not written as SSH writes one: {error}"))?;
+        let (found, expected) = (read.algorithm(), self.data.algorithm());
+        if found != expected {
+            let (found, expected) = (found.as_str(), expected.as_str());
+            return Err(format!("it was signed as {found}, but the key signs as {expected}"));
+        }
+        match self.has_signed(text, signature) {
+            Some(_) => Ok(()),
+            None => Err("the signature is not one of this key".into()),
+        }
+    }
+
     /// Whether this key has made this signature of this text; what a token says beside it.
     pub(super) fn has_signed(&self, text: &[u8], signature: &[u8]) -> Option<Token> {
         let read = Signature::try_from(signature).ok()?;

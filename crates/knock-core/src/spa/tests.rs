@@ -280,3 +280,27 @@ fn a_line_for_clients_brings_nothing_else_along() {
     let later = format!("knock://a/ssh?host-key={host_key}&new=1");
     assert!(later.parse::<Enrolment>().is_ok());
 }
+
+#[test]
+fn a_fingerprint_reads_as_it_was_written() {
+    let fingerprint = request(&key(1)).key;
+    assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+    for wrong in ["", "SHA256:", "MD5:00:11", "SHA256:AAAA", &format!("{fingerprint}=")] {
+        assert!(wrong.parse::<Fingerprint>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_signature_is_checked_before_it_is_sent() {
+    let (key, other, host) = (key(1), key(2), host());
+    let public = SshKey::new(key.public_key().key_data().clone()).unwrap();
+    let text = Sealing::begin(&request(&key), host.public(), [9; 32]).unwrap().to_sign();
+    assert_eq!(public.check(&text, &sign(&key, &text).unwrap()), Ok(()));
+    let refused = public.check(&text, &sign(&other, &text).unwrap());
+    assert_eq!(refused, Err("the signature is not one of this key".into()));
+    assert!(public.check(b"another text", &sign(&key, &text).unwrap()).is_err());
+    let rsa = [&[0, 0, 0, 12][..], b"rsa-sha2-512", &[0, 0, 0, 4, 1, 2, 3, 4]].concat();
+    let refused = public.check(&text, &rsa).unwrap_err();
+    assert_eq!(refused, "it was signed as rsa-sha2-512, but the key signs as ssh-ed25519");
+    assert!(public.check(&text, b"").unwrap_err().starts_with("the signature is not written as"));
+}
