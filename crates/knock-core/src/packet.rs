@@ -327,7 +327,7 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 
 /// Whether an answer to this source could ever reach it (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5):
 /// a command is never run for an address that is none.
-fn is_host(source: IpAddr) -> bool {
+pub(crate) fn is_host(source: IpAddr) -> bool {
     match source {
         IpAddr::V4(address) => (1..224).contains(&address.octets()[0]),
         // Mapped and compatible IPv4 addresses (RFC 4291, section 2.5.5) never are on the wire.

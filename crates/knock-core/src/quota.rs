@@ -6,6 +6,7 @@
 //! than lines have. An opening is always told.
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::allowance::{Allowance, Spent};
@@ -74,6 +75,17 @@ impl Quota {
         let source = self.hasher.hash_one(Network::party(event.source)) as usize % SHARES;
         let admitted = spending.spend(self.generosity, right_knocks(&event.what) > 1, source, now);
         if is_line && !admitted {
+            self.left_out = self.left_out.saturating_add(1);
+            self.tell_at.get_or_insert(now + FIRST);
+        }
+        admitted
+    }
+
+    /// Whether a line about something that anybody can bring about is to be told.
+    pub fn admits_line(&mut self, source: IpAddr, now: Timestamp) -> bool {
+        let source = self.hasher.hash_one(Network::party(source)) as usize % SHARES;
+        let admitted = self.lines.spend(self.generosity, false, source, now);
+        if !admitted {
             self.left_out = self.left_out.saturating_add(1);
             self.tell_at.get_or_insert(now + FIRST);
         }

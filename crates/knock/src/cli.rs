@@ -15,7 +15,7 @@ use knock_core::sequence::{Fault, Step};
 
 use crate::error::Error;
 use crate::hosts::Host;
-use crate::request::{Ports, Request};
+use crate::request::{Method, Request, Signed};
 use crate::resolve::{Family, Wanted};
 use crate::settings::{self, Settings};
 
@@ -42,6 +42,10 @@ pub(crate) struct Named {
     /// The file, where it is not the user's own.
     pub(crate) config: Option<PathBuf>,
     udp: bool,
+    /// The door, where it is not the first.
+    door: Option<String>,
+    /// For how long it is to be open.
+    lasts: Option<Duration>,
     settings: Settings,
     verbose: bool,
 }
@@ -56,14 +60,29 @@ impl Named {
         if self.relay.is_none() {
             refuse_idle_waiting(&self.settings, &settings)?;
         }
-        let ports = match &host.ports {
-            Ports::Given(steps) if self.udp => Ports::Given(steps.iter().copied().map(by_udp).collect()),
-            Ports::OneTime(_) if self.udp => {
-                return Err(Error::Usage("-u cannot be used with a host that has a one-time file".into()));
-            }
-            ports => ports.clone(),
+        let method = self.method(host)?;
+        Request::new(host.host.clone(), method, &settings, self.relay, self.verbose)
+    }
+
+    fn method(&self, host: &Host) -> Result<Method, Error> {
+        let refuse = |option: &str, what: &str| {
+            Err(Error::Usage(format!("{option} cannot be used with a host that has {what}")))
         };
-        Request::new(host.host.clone(), ports, &settings, self.relay, self.verbose)
+        match &host.method {
+            Method::Signed(_) if self.udp => refuse("-u", "a host_key"),
+            Method::Signed(signed) => {
+                let door = self.door.as_deref().map_or(Ok(&signed.door), |door| host.door(door))?;
+                let lasts = self.lasts.or(signed.lasts);
+                Ok(Method::Signed(Signed { door: door.clone(), lasts, ..signed.clone() }))
+            }
+            _ if self.door.is_some() => refuse("--door", "no host_key"),
+            _ if self.lasts.is_some() => refuse("--for", "no host_key"),
+            Method::Sequence(steps) if self.udp => {
+                Ok(Method::Sequence(steps.iter().copied().map(by_udp).collect()))
+            }
+            Method::OneTime(_) if self.udp => refuse("-u", "a one-time file"),
+            method => Ok(method.clone()),
+        }
     }
 }
 
@@ -94,7 +113,7 @@ struct Arguments {
     udp: bool,
 
     /// Wait MS milliseconds after each knock; 100 help them arrive in order
-    #[arg(short, long, visible_alias = "gap", value_name = "MS")]
+    #[arg(short, long, visible_alias = "gap", alias = "d", value_name = "MS")]
     #[arg(allow_hyphen_values = true, value_parser = settings::milliseconds)]
     delay: Option<Duration>,
 
@@ -137,6 +156,14 @@ struct Arguments {
     /// Print the names in the file of hosts
     #[arg(long, conflicts_with_all = ["host", "one_time", "verify"])]
     list: bool,
+
+    /// Knock at this door of NAME, not at the first
+    #[arg(long, value_name = "DOOR", conflicts_with_all = ["one_time", "list"])]
+    door: Option<String>,
+
+    /// Ask that the door is open for so long, such as 90s, 30m or 1h
+    #[arg(long = "for", value_name = "TIME", conflicts_with_all = ["one_time", "list"], value_parser = settings::open_for)]
+    lasts: Option<Duration>,
 
     /// The file of hosts, instead of the user's own
     #[arg(long, value_name = "FILE")]
@@ -193,17 +220,22 @@ impl Arguments {
             return self.of_the_command_line(&settings).map(Invocation::Knock);
         }
         let relay = if self.proxy { Some(self.only_port()?) } else { None };
-        let Self { host, config, udp, verbose, .. } = self;
-        Ok(Invocation::Named(Named { name: host.unwrap_or_default(), relay, config, udp, settings, verbose }))
+        let Self { host, config, udp, door, lasts, verbose, .. } = self;
+        let name = host.unwrap_or_default();
+        Ok(Invocation::Named(Named { name, relay, config, udp, door, lasts, settings, verbose }))
     }
 
     fn of_the_command_line(self, settings: &Settings) -> Result<Request, Error> {
         refuse_idle_waiting(settings, settings)?;
-        let ports = match self.one_time {
-            Some(file) => Ports::OneTime(file),
-            None => Ports::Given(steps(&self.ports, self.udp)?),
+        if self.door.is_some() || self.lasts.is_some() {
+            let text = "--door and --for are for a host of the file that has a host_key, not for ports";
+            return Err(Error::Usage(text.into()));
+        }
+        let method = match self.one_time {
+            Some(file) => Method::OneTime(file),
+            None => Method::Sequence(steps(&self.ports, self.udp)?),
         };
-        Request::new(self.host.unwrap_or_default(), ports, settings, None, self.verbose)
+        Request::new(self.host.unwrap_or_default(), method, settings, None, self.verbose)
     }
 
     fn settings(&self) -> Settings {
@@ -288,9 +320,9 @@ mod tests {
     }
 
     fn given(line: &str) -> Vec<String> {
-        match request(line).ports {
-            Ports::Given(steps) => steps.iter().map(ToString::to_string).collect(),
-            Ports::OneTime(_) => panic!("{line}"),
+        match request(line).method {
+            Method::Sequence(steps) => steps.iter().map(ToString::to_string).collect(),
+            _ => panic!("{line}"),
         }
     }
 
@@ -319,6 +351,7 @@ mod tests {
             "--gap 5",
             "--ga=5",
             "-d1 --gap 5",
+            "--d 5",
         ];
         for options in five {
             assert_eq!(request(&format!("{options} h 1")).gap, Duration::from_millis(5), "{options}");
@@ -366,7 +399,7 @@ mod tests {
         for line in ["--one-time f h 1", "h 1 --one-time=f", "--one-time f -u h"] {
             assert!(refusal(line).contains("cannot be used with"), "{line}");
         }
-        assert_eq!(request("--one f h").ports, Ports::OneTime("f".into()));
+        assert_eq!(request("--one f h").method, Method::OneTime("f".into()));
     }
 
     #[test]
@@ -394,7 +427,13 @@ mod tests {
 
     fn host(ports: &str, settings: Settings) -> Host {
         let steps = ports.split(' ').map(|port| Step::parse(port).unwrap()).collect();
-        Host { name: "h".into(), host: "192.0.2.1".into(), ports: Ports::Given(steps), settings }
+        Host {
+            name: "h".into(),
+            host: "192.0.2.1".into(),
+            method: Method::Sequence(steps),
+            doors: Vec::new(),
+            settings,
+        }
     }
 
     #[test]
@@ -416,13 +455,13 @@ mod tests {
         let host = host("7142 8319:udp", file);
         let request = named("-u --retry 3 h").at(&host).unwrap();
         assert_eq!(request.gap, Duration::from_millis(7));
-        let Ports::Given(steps) = request.ports else { panic!() };
+        let Method::Sequence(steps) = request.method else { panic!() };
         assert!(steps.iter().all(|step| step.protocol == Protocol::Udp));
         let timeout = Duration::from_secs(10);
-        assert_eq!(request.purpose, Purpose::Verify(Awaited { port: 22, retry: 3, timeout }));
+        assert_eq!(request.purpose, Purpose::Verify(Awaited { port: 22, retry: Some(3), timeout }));
         let request = named("-d9 --proxy h 2222").at(&host).unwrap();
         assert_eq!(request.gap, Duration::from_millis(9));
-        assert_eq!(request.purpose, Purpose::Relay(Awaited { port: 2222, retry: 2, timeout }));
+        assert_eq!(request.purpose, Purpose::Relay(Awaited { port: 2222, retry: None, timeout }));
     }
 
     #[test]

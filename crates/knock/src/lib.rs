@@ -14,20 +14,22 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use knock_core::sequence::{MAX_STEPS, Step};
+use knock_core::sequence::MAX_STEPS;
 
 use crate::cli::{Invocation, Named, USAGE};
 use crate::error::Error;
 use crate::hosts::Hosts;
+use crate::knocking::Knock;
 use crate::one_time::Line;
-use crate::output::{show, tell};
-use crate::request::{Ports, Purpose, Request};
+use crate::output::{note, show, tell};
+use crate::request::{Method, Purpose, Request, Signed};
 use crate::resolve::Host;
 use crate::verdict::Opened;
 
 mod cli;
 mod error;
 mod hosts;
+mod keys;
 mod knocking;
 mod one_time;
 mod opening;
@@ -37,6 +39,7 @@ mod request;
 mod resolve;
 mod send;
 mod settings;
+mod signing;
 mod verdict;
 
 pub use cli::command;
@@ -96,10 +99,10 @@ fn load(file: Option<PathBuf>) -> Result<Hosts, hosts::Error> {
 }
 
 fn knock(request: &Request) -> Result<(), Error> {
-    let host = Host::resolve(&request.host, request.wanted)?;
-    let opened = match &request.ports {
-        Ports::Given(steps) => knock_at(request, &host, steps)?,
-        Ports::OneTime(file) => knock_once(request, &host, file)?,
+    let opened = match &request.method {
+        Method::Sequence(steps) => knock_at(request, &resolve(request)?, Knock::Sequence(steps))?,
+        Method::OneTime(file) => knock_once(request, &resolve(request)?, file)?,
+        Method::Signed(signed) => knock_signed(request, signed)?,
     };
     match opened {
         Some(opened) if matches!(request.purpose, Purpose::Relay(_)) => {
@@ -113,11 +116,29 @@ fn knock(request: &Request) -> Result<(), Error> {
     }
 }
 
+fn resolve(request: &Request) -> Result<Host, Error> {
+    Host::resolve(&request.host, request.wanted)
+}
+
+/// The key comes first: without one the name need not even be looked up.
+fn knock_signed(request: &Request, signed: &Signed) -> Result<Option<Opened>, Error> {
+    let signer = signing::signer(signed)?;
+    let Signed { server, port, door, .. } = signed;
+    note(
+        request,
+        format!(
+            "door \"{door}\" of {} at UDP port {port}, whose key is {server}; signed with {signer}",
+            request.host
+        ),
+    );
+    knock_at(request, &resolve(request)?, Knock::Signed(signed, &signer))
+}
+
 /// The line is marked only after its whole sequence was sent, and has opened the door where that can be seen; see
 /// [`one_time`] for why.
 fn knock_once(request: &Request, host: &Host, file: &Path) -> Result<Option<Opened>, Error> {
     let line = Line::take(file, || tell("waiting for another knock that uses the same one-time file"))?;
-    match knock_at(request, host, line.sequence().steps()) {
+    match knock_at(request, host, Knock::Sequence(line.sequence().steps())) {
         Err(Error::Unopened(unopened)) if unopened.has_an_open_door() => {
             line.mark()?;
             Err(Error::Unopened(unopened))
@@ -131,11 +152,11 @@ fn knock_once(request: &Request, host: &Host, file: &Path) -> Result<Option<Open
     }
 }
 
-fn knock_at(request: &Request, host: &Host, steps: &[Step]) -> Result<Option<Opened>, Error> {
+fn knock_at(request: &Request, host: &Host, knock: Knock<'_>) -> Result<Option<Opened>, Error> {
     match request.purpose {
-        Purpose::Nothing => knocking::once(request, host, steps).map(|()| None),
+        Purpose::Nothing => knocking::once(request, host, knock).map(|()| None),
         Purpose::Verify(awaited) | Purpose::Relay(awaited) => {
-            knocking::until_open(request, awaited, host, steps).map(Some)
+            knocking::until_open(request, awaited, host, knock).map(Some)
         }
     }
 }
@@ -149,8 +170,8 @@ fn tell_of(opened: &Opened) {
 
 /// Remarks on the ports of the command line only: a one-time file cannot hold a longer sequence, nor can a host's.
 fn warn_of_too_many(request: &Request) {
-    match &request.ports {
-        Ports::Given(steps) if steps.len() > MAX_STEPS => {
+    match &request.method {
+        Method::Sequence(steps) if steps.len() > MAX_STEPS => {
             tell(format!("note: {} ports; a door of knockd has at most {MAX_STEPS}", steps.len()));
         }
         _ => {}

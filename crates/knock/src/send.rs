@@ -2,7 +2,7 @@
 //!
 //! A TCP knock is a connection that is begun and given up at once. The socket is closed before an answer can
 //! count, so the SYN is never sent again, whether the port is open, refused or filtered: a second SYN would be a
-//! second knock. A UDP knock is one datagram of one NUL byte, what `knock` 0.8 sends.
+//! second knock. A UDP knock is one datagram of one NUL byte, what `knock` 0.8 sends, or one that was signed.
 
 use std::fmt;
 use std::io;
@@ -88,6 +88,40 @@ impl Sender {
             sleep(if index + 1 < steps.len() { self.gap } else { self.rest });
         }
         Ok(())
+    }
+
+    /// Sends one datagram to `target`.
+    ///
+    /// # Errors
+    /// Where it cannot be sent.
+    pub(crate) fn send_datagram(&self, target: SocketAddr, datagram: &[u8]) -> Result<(), Unsent> {
+        let sent = self.socket(target, Protocol::Udp).and_then(|socket| {
+            socket.send_to(datagram, &target.into())?;
+            Ok(())
+        });
+        sent.map_err(|trouble| self.unsent(target, trouble))?;
+        sleep(self.rest);
+        Ok(())
+    }
+
+    /// The address that what goes to `target` comes from; nothing is sent.
+    ///
+    /// # Errors
+    /// Where nothing can go there.
+    pub(crate) fn own_address(&self, target: SocketAddr) -> Result<IpAddr, Unsent> {
+        let own = || {
+            let socket = self.socket(target, Protocol::Udp)?;
+            socket.connect(&target.into())?;
+            let own = socket.local_addr()?.as_socket();
+            own.map(|own| own.ip()).ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable).into())
+        };
+        own().map_err(|trouble| self.unsent(target, trouble))
+    }
+
+    /// The only datagram was not sent.
+    fn unsent(&self, target: SocketAddr, trouble: Trouble) -> Unsent {
+        let step = Step { port: target.port(), protocol: Protocol::Udp };
+        Unsent { number: 1, of: 1, step, target, source: self.source, trouble }
     }
 
     /// Begins a connection to `target` that is not given up, and does not wait for it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use knock_core::knock::Protocol;
 use knock_core::sequence::Step;
 
+use crate::request::Whom;
 use crate::resolve::{Family, Wanted};
 
 /// The most often that a knock is sent again: the pauses double, so that more would take hours.
@@ -115,6 +116,39 @@ pub(crate) fn tcp_port(text: &str) -> Result<u16, String> {
     }
 }
 
+/// A UDP port that knocks go to.
+///
+/// # Errors
+/// For anything but a whole number from 1 to 65535.
+pub(crate) fn udp_port(text: &str) -> Result<u16, String> {
+    text.parse().ok().filter(|port| *port != 0).ok_or_else(|| "expected a whole number, 1 to 65535".into())
+}
+
+/// For how long a door is to be open.
+///
+/// # Errors
+/// For anything but a time in whole seconds.
+pub(crate) fn open_for(text: &str) -> Result<Duration, String> {
+    let time = knock_core::config::duration(text).map_err(|fault| fault.to_string())?;
+    if time.subsec_nanos() == 0 { Ok(time) } else { Err("expected whole seconds".into()) }
+}
+
+/// Whom a door is to be opened for.
+///
+/// # Errors
+/// For anything but `source`, `own` or an IP address in digits.
+pub(crate) fn whom(text: &str) -> Result<Whom, String> {
+    match text {
+        "source" => Ok(Whom::Seen),
+        "own" => Ok(Whom::Own),
+        _ => text.parse().map(Whom::Stated).map_err(|_| {
+            "expected \"source\" for the address that the server sees, \"own\" for the one that this machine sends \
+             from, or an address such as 192.0.2.7"
+                .into()
+        }),
+    }
+}
+
 /// How often to knock again.
 ///
 /// # Errors
@@ -158,6 +192,20 @@ mod tests {
             assert_eq!(retries(wrong), Err("expected a whole number, 0 to 10".into()), "{wrong}");
         }
         assert_eq!(retries("10"), Ok(10));
+    }
+
+    #[test]
+    fn a_door_is_asked_for_in_whole_seconds() {
+        assert_eq!(open_for("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(open_for("0.5s"), Err("expected whole seconds".into()));
+        assert!(open_for("soon").unwrap_err().contains("a time, such as"));
+    }
+
+    #[test]
+    fn an_address_is_named_or_stated() {
+        assert_eq!((whom("source"), whom("own")), (Ok(Whom::Seen), Ok(Whom::Own)));
+        assert_eq!(whom("2001:db8::7"), Ok(Whom::Stated("2001:db8::7".parse().unwrap())));
+        assert!(whom("eth0").is_err());
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! What came of a knock, in words: how long the port took to open, or why it may not have.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use knock_core::spa::WINDOW;
 
 use crate::one_time::Place;
 use crate::opening::{Answer, Before, Connection};
-use crate::request::{Awaited, Ports, Purpose, Request};
+use crate::request::{Awaited, Method, Purpose, Request};
 use crate::resolve::{Family, Host};
+use crate::send::Sender;
 
 /// The port is open.
 #[derive(Debug)]
@@ -111,23 +114,27 @@ impl fmt::Display for Unopened {
 
 /// What may be wrong, and what to try, the likeliest first. Between ssh and its server there is place for one line.
 fn hints(request: &Request, host: &Host, targets: &[SocketAddr]) -> Vec<String> {
-    let own = targets.first().and_then(|target| own_address(*target));
+    let own = targets.first().and_then(|target| sender(request).own_address(*target).ok());
     let explain = own.map(|own| explain(own, targets));
     let Purpose::Verify(awaited) = request.purpose else { return explain.into_iter().collect() };
-    [overtaken(request, awaited), family(host), Some(sequence(request))]
+    [overtaken(request, awaited), family(host), Some(other_side(request))]
         .into_iter()
         .chain([translation(own, targets), explain])
         .flatten()
         .collect()
 }
 
+const fn sender(request: &Request) -> Sender {
+    Sender { source: request.source, gap: Duration::ZERO, rest: Duration::ZERO }
+}
+
 fn overtaken(request: &Request, awaited: Awaited) -> Option<String> {
-    if request.gap.is_zero() {
+    if request.gap.is_zero() && !matches!(request.method, Method::Signed(_)) {
         return Some(
             "the knocks left all at once, and may have overtaken each other: try --delay 100".into(),
         );
     }
-    (awaited.retry == 0).then(|| "a knock may have been lost: try --retry 3".into())
+    (awaited.retry.unwrap_or(0) == 0).then(|| "a knock may have been lost: try --retry 3".into())
 }
 
 fn family(host: &Host) -> Option<String> {
@@ -136,10 +143,15 @@ fn family(host: &Host) -> Option<String> {
     Some(format!("the host has an {left_out} address, too, where its door may be: try {option}, or --both"))
 }
 
-fn sequence(request: &Request) -> String {
-    match request.ports {
-        Ports::Given(_) => "the sequence may be another by now, or another door's".into(),
-        Ports::OneTime(_) => "the server may wait for another line of the one-time file".into(),
+fn other_side(request: &Request) -> String {
+    match &request.method {
+        Method::Sequence(_) => "the sequence may be another by now, or another door's".into(),
+        Method::OneTime(_) => "the server may wait for another line of the one-time file".into(),
+        Method::Signed(signed) => format!(
+            "the server's door \"{}\" may not know the key (-v shows which), or the clocks differ by more than {} s",
+            signed.door,
+            WINDOW.as_secs()
+        ),
     }
 }
 
@@ -154,17 +166,6 @@ fn translation(own: Option<IpAddr>, targets: &[SocketAddr]) -> Option<String> {
 fn explain(own: IpAddr, targets: &[SocketAddr]) -> String {
     let shown = if is_translated(own, targets) { "ADDRESS".to_owned() } else { own.to_string() };
     format!("on the server, `knockctl explain {shown}` tells what became of the knock")
-}
-
-/// The address that this machine sends from to `target`; nothing is sent.
-fn own_address(target: SocketAddr) -> Option<IpAddr> {
-    let any: IpAddr = match target {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).ok()?;
-    socket.connect(target).ok()?;
-    Some(socket.local_addr().ok()?.ip())
 }
 
 fn is_translated(own: IpAddr, targets: &[SocketAddr]) -> bool {

@@ -47,7 +47,6 @@ impl Journal {
     }
 
     /// The same, for what else is kept in it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no door has keys yet"))]
     pub(crate) fn state_directory(&self) -> Rc<StateDirectory> {
         self.directory.clone()
     }

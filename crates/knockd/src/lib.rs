@@ -18,9 +18,9 @@ mod cli;
 mod commands;
 mod configuration;
 mod control;
+mod credential;
 mod daemon;
 mod journal;
-#[cfg_attr(not(test), expect(dead_code, reason = "no door has keys yet"))]
 mod ledger;
 mod log;
 mod lookup;
@@ -36,12 +36,15 @@ mod service;
 mod signals;
 mod state_directory;
 mod syslog;
+mod wall_clock;
 mod watched;
 
 use std::process::ExitCode;
 
 pub use cli::command;
-pub use reading::{Hands, Listened};
+#[cfg(feature = "fwknop")]
+pub use reading::FwknopDoor;
+pub use reading::{Datagrams, Hands, Listened};
 
 /// Runs the daemon, or what else the command line asks for.
 pub fn run() -> ExitCode {

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::{FwknopKeys, Refusal};
 
 /// What clients leave out at the beginning: the base64 of `Salted_` and of the first bits of the second `_`.
-pub(super) const PREFIX: &[u8] = b"U2FsdGVkX1";
+const PREFIX: &[u8] = b"U2FsdGVkX1";
 /// How many bytes a packet can have; fwknopd's own bounds.
 const LENGTHS: RangeInclusive<usize> = 140..=1500;
 const BLOCK: usize = 16;
@@ -85,7 +85,7 @@ fn split(packet: &[u8], hmac: usize) -> Option<(&[u8], &[u8])> {
     let (text, hmac) = packet.split_at_checked(packet.len().checked_sub(hmac)?)?;
     let characters = PREFIX.len() + text.len();
     let bytes = characters * 3 / 4;
-    (bytes % BLOCK == 0 && (bytes * 4).div_ceil(3) == characters).then_some((text, hmac))
+    (bytes.is_multiple_of(BLOCK) && (bytes * 4).div_ceil(3) == characters).then_some((text, hmac))
 }
 
 /// Whether this HMAC is that of the text. It takes as long whatever is in it. Bits of its last character that mean
@@ -102,7 +102,7 @@ fn decrypt(text: &[u8], key: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let bytes = Base64Unpadded::decode_vec(&whole).ok()?;
     let (salt, blocks) = bytes.strip_prefix(b"Salted__")?.split_first_chunk()?;
     let (key, vector) = key_and_vector(key, salt);
-    let cipher = cbc::Decryptor::<Aes256>::new_from_slices(&*key, &*vector).ok()?;
+    let cipher = cbc::Decryptor::<Aes256>::new_from_slices(&key, &vector).ok()?;
     let mut blocks = Zeroizing::new(blocks.to_vec());
     let length = cipher.decrypt_padded::<Pkcs7>(&mut blocks).ok()?.len();
     blocks.truncate(length);
@@ -110,7 +110,7 @@ fn decrypt(text: &[u8], key: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// OpenSSL's `EVP_BytesToKey` with MD5 and one round: each hash is over the one before, the key and the salt.
-pub(super) fn key_and_vector(key: &[u8], salt: &[u8; 8]) -> (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>) {
+fn key_and_vector(key: &[u8], salt: &[u8; 8]) -> (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>) {
     let next = |before: &[u8]| -> Zeroizing<Vec<u8>> {
         let hash = Md5::new_with_prefix(before).chain_update(key).chain_update(salt);
         Zeroizing::new(hash.finalize().to_vec())

@@ -37,3 +37,5 @@ pub const WINDOW: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use knock_core::config::nearest::nearest;
 
-use crate::request::Ports;
+use crate::request::Method;
 use crate::settings::Settings;
 
 /// The hosts of a file.
@@ -33,8 +33,10 @@ pub(crate) struct Host {
     pub(crate) name: String,
     /// Where it is: a name that resolves, or an address.
     pub(crate) host: String,
-    /// What to knock.
-    pub(crate) ports: Ports,
+    /// How it is knocked at; with a key, at the first of the doors.
+    pub(crate) method: Method,
+    /// The doors that a key can knock at.
+    pub(crate) doors: Vec<String>,
     /// How; the file's defaults included.
     pub(crate) settings: Settings,
 }
@@ -62,6 +64,15 @@ pub(crate) enum Error {
         /// A name that is like it.
         near: Option<String>,
     },
+    /// A host has no door of this name.
+    NoDoor {
+        /// What was looked for.
+        door: String,
+        /// The host's name.
+        name: String,
+        /// The doors that it has.
+        doors: Vec<String>,
+    },
     /// Several hosts could be meant.
     Ambiguous {
         /// What was looked for.
@@ -71,6 +82,21 @@ pub(crate) enum Error {
         /// The names of all of them.
         names: Vec<String>,
     },
+}
+
+impl Host {
+    /// Its door of this name.
+    ///
+    /// # Errors
+    /// Where the file does not name it.
+    pub(crate) fn door(&self, door: &str) -> Result<&String, Error> {
+        let found = self.doors.iter().find(|name| *name == door);
+        found.ok_or_else(|| Error::NoDoor {
+            door: door.to_owned(),
+            name: self.name.clone(),
+            doors: self.doors.clone(),
+        })
+    }
 }
 
 impl Hosts {
@@ -171,6 +197,16 @@ impl fmt::Display for Error {
                     Some(near) => write!(f, "; did you mean \"{near}\"?"),
                     None => Ok(()),
                 }
+            }
+            Self::NoDoor { door, name, doors } => {
+                let near = nearest(door, doors.iter().map(String::as_str));
+                let near = near.map(|near| format!(" (did you mean \"{near}\"?)")).unwrap_or_default();
+                let doors = doors.join(", ");
+                write!(
+                    f,
+                    "the host \"{name}\" has no door \"{door}\" in the file, but {doors}{near}; if the server has it, add \
+                     it to doors there"
+                )
             }
             Self::Ambiguous { name, path, names } => {
                 let (path, names) = (path.display(), names.join(", "));

@@ -4,23 +4,31 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use knock_core::config::nearest::nearest;
 use knock_core::config::{Diagnostic, Severity, Source};
 use knock_core::sequence::Sequence;
+use knock_core::spa::{DEFAULT_PORT, HostPublicKey, MAX_DOOR_NAME};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::{Host, base, place};
-use crate::request::Ports;
+use crate::keys::Identity;
+use crate::request::{Method, Signed, Whom};
 use crate::resolve::Wanted;
 use crate::settings::{self, Settings};
 
 /// What can be said for one host and for all of them.
 const SETTINGS: [&str; 6] = ["delay", "family", "source", "verify", "retry", "timeout"];
 /// What each host says for itself.
-const OF_HOST: [&str; 3] = ["host", "sequence", "one_time"];
+const OF_HOST: [&str; 11] = [
+    "host", "sequence", "one_time", "host_key", "port", "doors", "door", "identity", "agent", "open_for",
+    "address",
+];
+/// What says how a host is knocked at: one of these.
+const METHODS: &str = "one of sequence, one_time and host_key: how to knock";
 
 /// Reads the file at `path`, which holds `bytes`; the hosts come by name.
 ///
@@ -59,9 +67,24 @@ struct Draft {
     host: Option<String>,
     sequence: Option<Sequence>,
     one_time: Option<String>,
+    signing: Signing,
     settings: Settings,
     /// Something in it is wrong, and was told.
     is_wrong: bool,
+}
+
+/// What is said of knocks that a key signs.
+#[derive(Default)]
+struct Signing {
+    host_key: Option<HostPublicKey>,
+    doors: Vec<String>,
+    port: Option<u16>,
+    identity: Option<Identity>,
+    agent: Option<PathBuf>,
+    lasts: Option<Duration>,
+    address: Option<Whom>,
+    /// A key that was met and says nothing without host_key.
+    met: Option<(String, Range<usize>)>,
 }
 
 type Key<'i> = Spanned<DeString<'i>>;
@@ -141,10 +164,46 @@ impl<'a> Reader<'a> {
             "host" => draft.host = Some(address(value)?),
             "one_time" => draft.one_time = Some(text_of(value, "a file's name in quotes")?.into_owned()),
             "sequence" => draft.sequence = Some(self.sequence(value)?),
+            name if OF_HOST.contains(&name) => self.signing(&mut draft.signing, key, value)?,
             name if SETTINGS.contains(&name) => set(&mut draft.settings, name, value)?,
             _ => return Err(unknown(key, &[OF_HOST.as_slice(), &SETTINGS].concat())),
         }
         Ok(())
+    }
+
+    fn signing(&self, signing: &mut Signing, key: &Key<'_>, value: &Value<'_>) -> Result<(), Diagnostic> {
+        let name = key.get_ref().as_ref();
+        if name != "host_key" {
+            signing.met = Some((name.to_owned(), key.span()));
+        }
+        match name {
+            "host_key" => signing.host_key = Some(host_key(value)?),
+            "door" | "doors" if !signing.doors.is_empty() => {
+                return Err(Diagnostic::error(key.span(), "both door and doors", "one of them"));
+            }
+            "door" => signing.doors = vec![door(value)?],
+            "doors" => signing.doors = doors(value)?,
+            "identity" => signing.identity = Some(self.identity(value)?),
+            "agent" => {
+                let socket = text_of(value, "the path of an ssh-agent's socket in quotes")?;
+                signing.agent = Some(place::expand(&socket, self.base));
+            }
+            "port" => signing.port = Some(worded(name, value, settings::udp_port)?),
+            "open_for" => signing.lasts = Some(worded(name, value, settings::open_for)?),
+            _ => signing.address = Some(worded(name, value, settings::whom)?),
+        }
+        Ok(())
+    }
+
+    fn identity(&self, value: &Value<'_>) -> Result<Identity, Diagnostic> {
+        let text = text_of(value, "a key's fingerprint, SHA256:..., or its file, in quotes")?;
+        if !text.starts_with("SHA256:") {
+            return Ok(Identity::File(place::expand(&text, self.base)));
+        }
+        text.parse().map(Identity::Fingerprint).map_err(|expected: &str| Diagnostic {
+            expected: None,
+            ..Diagnostic::error(value.span(), format!("{text:?}: {expected}"), "")
+        })
     }
 
     fn sequence(&self, value: &Value<'_>) -> Result<Sequence, Diagnostic> {
@@ -159,20 +218,30 @@ impl<'a> Reader<'a> {
     }
 
     fn finish(&self, name: &Key<'_>, draft: Draft) -> Result<Host, Diagnostic> {
-        let Draft { host, sequence, one_time, settings, .. } = draft;
+        let Draft { host, sequence, one_time, mut signing, settings, .. } = draft;
         let wrong = |found: &str, expected| Diagnostic::error(name.span(), found, expected);
-        let ports = match (sequence, one_time) {
-            (Some(sequence), None) => Ports::Given(sequence.steps().to_vec()),
-            (None, Some(file)) => Ports::OneTime(place::expand(&file, self.base)),
-            (None, None) => return Err(wrong("neither sequence nor one_time", "one of them: what to knock")),
-            (Some(_), Some(_)) => {
-                return Err(wrong("both sequence and one_time", "one of them: what to knock"));
+        let doors = std::mem::take(&mut signing.doors);
+        let given = [
+            sequence.map(|sequence| ("sequence", Method::Sequence(sequence.steps().to_vec()))),
+            one_time.map(|file| ("one_time", Method::OneTime(place::expand(&file, self.base)))),
+            signed(&mut signing, &doors).map_err(|found| wrong(&found, "doors = [\"ssh\"]"))?,
+        ];
+        let mut given = given.into_iter().flatten();
+        let (method, first) = match (given.next(), given.next()) {
+            (Some((first, method)), None) => (method, first),
+            (None, _) => return Err(wrong("no sequence, one_time or host_key", METHODS)),
+            (Some((one, _)), Some((other, _))) => {
+                return Err(wrong(&format!("both {one} and {other}"), METHODS));
             }
         };
+        if let Some((key, span)) = signing.met.filter(|_| first != "host_key") {
+            let found = format!("{key} in a host that has {first}");
+            return Err(Diagnostic::error(span, found, "it beside host_key only"));
+        }
         let settings = settings.or(&self.defaults);
-        match (settings.wanted(), &ports) {
+        match (settings.wanted(), &method) {
             (Err(found), _) => return Err(wrong(&found, "one that fits the other")),
-            (Ok(Wanted::Both), Ports::OneTime(_)) => {
+            (Ok(Wanted::Both), Method::OneTime(_)) => {
                 let found =
                     "family = \"both\" with a one-time file, of which the server takes each line once";
                 return Err(wrong(found, "family = 4 or 6"));
@@ -180,7 +249,7 @@ impl<'a> Reader<'a> {
             _ => {}
         }
         let name = name.get_ref().to_string();
-        Ok(Host { host: host.unwrap_or_else(|| name.clone()), name, ports, settings })
+        Ok(Host { host: host.unwrap_or_else(|| name.clone()), name, method, doors, settings })
     }
 
     fn refused(&self, span: Range<usize>, found: &str) -> Diagnostic {
@@ -197,17 +266,71 @@ impl Draft {
     }
 }
 
-fn set(settings: &mut Settings, name: &str, value: &Value<'_>) -> Result<(), Diagnostic> {
-    let text = word_of(value)?;
-    let outcome = match name {
-        "delay" => settings::milliseconds(&text).map(|value| settings.delay = Some(value)),
-        "family" => settings::family(&text).map(|value| settings.family = Some(value)),
-        "source" => settings::address(&text).map(|value| settings.source = Some(value)),
-        "verify" => settings::tcp_port(&text).map(|value| settings.verify = Some(value)),
-        "retry" => settings::retries(&text).map(|value| settings.retry = Some(value)),
-        _ => settings::seconds(&text).map(|value| settings.timeout = Some(value)),
+/// The knock that a key signs, where the host has a key.
+fn signed(signing: &mut Signing, doors: &[String]) -> Result<Option<(&'static str, Method)>, String> {
+    let Some(server) = signing.host_key.take() else { return Ok(None) };
+    let door = doors.first().ok_or("host_key without a door to knock at")?.clone();
+    let signed = Signed {
+        server,
+        port: signing.port.unwrap_or(DEFAULT_PORT),
+        door,
+        lasts: signing.lasts,
+        address: signing.address.unwrap_or(Whom::Seen),
+        identity: signing.identity.take().unwrap_or(Identity::Usual),
+        agent: signing.agent.take(),
     };
-    outcome.map_err(|why| {
+    Ok(Some(("host_key", Method::Signed(signed))))
+}
+
+fn host_key(value: &Value<'_>) -> Result<HostPublicKey, Diagnostic> {
+    const EXPECTED: &str = "the server's key in quotes, as knockctl host-key prints it";
+    let text = text_of(value, EXPECTED)?;
+    text.parse().map_err(|bad| {
+        let found = format!("host_key cannot be {text:?}: {bad}");
+        Diagnostic { expected: None, ..Diagnostic::error(value.span(), found, "") }
+    })
+}
+
+fn doors(value: &Value<'_>) -> Result<Vec<String>, Diagnostic> {
+    let names = match value.get_ref() {
+        DeValue::Array(names) => names.iter().map(door).collect::<Result<Vec<_>, _>>()?,
+        _ => vec![door(value)?],
+    };
+    if names.is_empty() {
+        return Err(Diagnostic::error(value.span(), "no door at all", "at least one, as in [\"ssh\"]"));
+    }
+    Ok(names)
+}
+
+fn door(value: &Value<'_>) -> Result<String, Diagnostic> {
+    const EXPECTED: &str = "the name of a door of the server, in quotes";
+    let text = text_of(value, EXPECTED)?;
+    if text.is_empty() || text.len() > MAX_DOOR_NAME || text.contains(char::is_control) {
+        return Err(Diagnostic::error(value.span(), format!("{text:?} is no door's name"), EXPECTED));
+    }
+    Ok(text.into_owned())
+}
+
+fn set(settings: &mut Settings, name: &str, value: &Value<'_>) -> Result<(), Diagnostic> {
+    match name {
+        "delay" => settings.delay = Some(worded(name, value, settings::milliseconds)?),
+        "family" => settings.family = Some(worded(name, value, settings::family)?),
+        "source" => settings.source = Some(worded(name, value, settings::address)?),
+        "verify" => settings.verify = Some(worded(name, value, settings::tcp_port)?),
+        "retry" => settings.retry = Some(worded(name, value, settings::retries)?),
+        _ => settings.timeout = Some(worded(name, value, settings::seconds)?),
+    }
+    Ok(())
+}
+
+/// What `read` makes of a value.
+fn worded<T>(
+    name: &str,
+    value: &Value<'_>,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, Diagnostic> {
+    let text = word_of(value)?;
+    read(&text).map_err(|why| {
         let found = format!("{name} cannot be {text:?}: {why}");
         Diagnostic { expected: None, ..Diagnostic::error(value.span(), found, "") }
     })
@@ -286,8 +409,6 @@ fn word_of<'v>(value: &'v Value<'_>) -> Result<Cow<'v, str>, Diagnostic> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -322,18 +443,115 @@ mod tests {
             timeout: Some(Duration::from_millis(2500)),
         };
         assert_eq!((one.host.as_str(), &one.settings), ("192.0.2.1", &settings));
-        let Ports::Given(steps) = &one.ports else { panic!("{one:?}") };
+        let Method::Sequence(steps) = &one.method else { panic!("{one:?}") };
         assert_eq!(steps.iter().map(ToString::to_string).collect::<Vec<_>>(), ["7142:tcp", "8319:udp"]);
         assert_eq!((two.name.as_str(), two.host.as_str()), ("two.example.org", "two.example.org"));
-        assert_eq!(two.ports, Ports::OneTime("/home/me/.config/knock/two.seq".into()));
+        assert_eq!(two.method, Method::OneTime("/home/me/.config/knock/two.seq".into()));
         assert_eq!(two.settings.delay, Some(Duration::from_millis(100)));
+    }
+
+    const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+
+    #[test]
+    fn reads_what_a_key_signs() {
+        let fingerprint = format!("SHA256:{KEY}");
+        let hosts = hosts(&format!(
+            "[a]\nhost_key = \"{KEY}\"\ndoors = [\"ssh\", \"website\"]\nport = 5000\nidentity = \"{fingerprint}\"\n\
+             agent = \"/run/agent\"\nopen_for = \"1h\"\naddress = \"own\"\nverify = 22\n\
+             [b]\nhost_key = \"{KEY}\"\ndoor = \"ssh\"\nidentity = \"key\"\naddress = \"192.0.2.7\"\n\
+             [c]\nhost_key = \"{KEY}\"\ndoors = \"ssh\"\n"
+        ));
+        let server = HostPublicKey::new([1; 32]);
+        let signed = |door: &str| Signed {
+            server: server.clone(),
+            port: DEFAULT_PORT,
+            door: door.into(),
+            lasts: None,
+            address: Whom::Seen,
+            identity: Identity::Usual,
+            agent: None,
+        };
+        let [a, b, c] = hosts.as_slice() else { panic!("{hosts:?}") };
+        let expected = Signed {
+            port: 5000,
+            lasts: Some(Duration::from_secs(3600)),
+            address: Whom::Own,
+            identity: Identity::Fingerprint(fingerprint.parse().unwrap()),
+            agent: Some("/run/agent".into()),
+            ..signed("ssh")
+        };
+        assert_eq!(
+            (&a.method, a.doors.as_slice()),
+            (&Method::Signed(expected), &["ssh".into(), "website".into()][..])
+        );
+        let expected = Signed {
+            address: Whom::Stated("192.0.2.7".parse().unwrap()),
+            identity: Identity::File("/home/me/.config/knock/key".into()),
+            ..signed("ssh")
+        };
+        assert_eq!(b.method, Method::Signed(expected));
+        assert_eq!(c.method, Method::Signed(signed("ssh")));
+        assert_eq!(a.door("website").unwrap(), "website");
+        let refused = a.door("webiste").unwrap_err().to_string();
+        assert!(
+            refused.contains(
+                "has no door \"webiste\" in the file, but ssh, website (did you mean \"website\"?)"
+            ),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn refuses_what_no_key_can_sign() {
+        let cases = [
+            (
+                "host_key = \"x\"\ndoor = \"a\"",
+                "f:2:12: error: host_key cannot be \"x\": expected a key of 43",
+            ),
+            ("host_key = \"KEY\"", "f:1:2: error: host_key without a door to knock at; expected doors = "),
+            ("host_key = \"KEY\"\ndoors = []", "f:3:9: error: no door at all; expected"),
+            (
+                "host_key = \"KEY\"\ndoors = [1]",
+                "f:3:10: error: a value of the kind integer; expected the name",
+            ),
+            ("host_key = \"KEY\"\ndoor = \"\"", "f:3:8: error: \"\" is no door's name"),
+            ("host_key = \"KEY\"\ndoor = \"a\"\ndoors = [\"b\"]", "f:4:1: error: both door and doors"),
+            (
+                "host_key = \"KEY\"\ndoor = \"a\"\nsequence = \"1\"",
+                "f:1:2: error: both sequence and host_key",
+            ),
+            (
+                "sequence = \"1\"\nport = 5000",
+                "f:3:1: error: port in a host that has sequence; expected it beside",
+            ),
+            (
+                "host_key = \"KEY\"\ndoor = \"a\"\nport = 0",
+                "f:4:8: error: port cannot be \"0\": expected a whole",
+            ),
+            (
+                "host_key = \"KEY\"\ndoor = \"a\"\nopen_for = \"soon\"",
+                "f:4:12: error: open_for cannot be \"soon\": ",
+            ),
+            (
+                "host_key = \"KEY\"\ndoor = \"a\"\naddress = \"me\"",
+                "f:4:11: error: address cannot be \"me\": ",
+            ),
+            (
+                "host_key = \"KEY\"\ndoor = \"a\"\nidentity = \"SHA256:x\"",
+                "f:4:12: error: \"SHA256:x\": expected SHA",
+            ),
+        ];
+        for (text, begin) in cases {
+            let told = mistakes(&format!("[a]\n{}\n", text.replace("KEY", KEY)));
+            assert!(told[0].starts_with(begin), "{text}: {told:?}");
+        }
     }
 
     #[test]
     fn a_home_and_a_place_of_its_own() {
         let hosts = hosts("[a]\none_time = \"~/a.seq\"\n[b]\none_time = \"/b.seq\"\n");
-        assert_eq!(hosts[0].ports, Ports::OneTime(std::env::home_dir().unwrap().join("a.seq")));
-        assert_eq!(hosts[1].ports, Ports::OneTime("/b.seq".into()));
+        assert_eq!(hosts[0].method, Method::OneTime(std::env::home_dir().unwrap().join("a.seq")));
+        assert_eq!(hosts[1].method, Method::OneTime("/b.seq".into()));
     }
 
     #[test]
@@ -356,7 +574,10 @@ mod tests {
                 "f:3:10: error: a value of the kind boolean; expected a",
             ),
             ("[a]\nsequence = \"1\"\nretry = 0x2\n", "f:3:9: error: a value of the kind integer"),
-            ("[a]\nhost = \"h\"\n", "f:1:2: error: neither sequence nor one_time; expected one of them"),
+            (
+                "[a]\nhost = \"h\"\n",
+                "f:1:2: error: no sequence, one_time or host_key; expected one of sequence",
+            ),
             (
                 "[a]\nsequence = \"1\"\none_time = \"f\"\n",
                 "f:1:2: error: both sequence and one_time; expected one",

@@ -17,8 +17,8 @@ fn what_is_no_packet_costs_nothing() {
     assert_eq!(decode(b"", &keys()), Err(Refusal::Length(0)));
     assert_eq!(decode(&packet.as_bytes()[..139], &keys()), Err(Refusal::Length(139)));
     assert_eq!(decode(&[b'9'; 1501], &keys()), Err(Refusal::Length(1501)));
-    assert_eq!(decode(&[b'9'; 1500], &keys()).unwrap_err().is_authentic(), false);
-    assert_eq!(decode(packet.replace('9', "-").as_bytes(), &keys()).unwrap_err().is_authentic(), false);
+    assert!(!decode(&[b'9'; 1500], &keys()).unwrap_err().is_authentic());
+    assert!(!decode(packet.replace('9', "-").as_bytes(), &keys()).unwrap_err().is_authentic());
     assert!(matches!(decode(&[0x80; 200], &keys()), Err(Refusal::Alphabet(0))));
 }
 
