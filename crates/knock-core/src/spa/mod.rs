@@ -19,7 +19,7 @@ mod verdict;
 
 use std::time::Duration;
 
-pub use authorized_keys::{AuthorizedKey, Civil, KeyFile, MAX_KEYS, read_keys};
+pub use authorized_keys::{AuthorizedKey, Civil, From, KeyFile, MAX_KEYS, read_keys};
 pub use budget::Budget;
 pub use datagram::{LENGTH, Opened, Sealing, Unsealed, gate, open, passes_gate};
 pub use enrolment::{Enrolment, SCHEME};
