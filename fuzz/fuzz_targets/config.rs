@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use knock_core::config::{Door, SequenceSource, Severity, parse};
+use knock_core::config::{Door, Secret, Severity, parse};
 use knock_core::knock::{Protocol, TcpFlags};
 use knock_core::sequence::Step;
 use libfuzzer_sys::fuzz_target;
@@ -22,12 +22,10 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn can_be_knocked_at(door: &Door) {
-    let steps: &[Step] = match &door.sequence {
-        SequenceSource::Fixed(sequence) => sequence.steps(),
-        SequenceSource::OneTime(_) => &[],
-    };
-    let one_time = matches!(door.sequence, SequenceSource::OneTime(_));
-    assert!(one_time || (1..=32).contains(&steps.len()));
+    let steps: &[Step] = door.secret.fixed().map_or(&[], |sequence| sequence.steps());
+    let one_time = matches!(door.secret, Secret::OneTime(_) | Secret::Rolling(_));
+    assert!(door.secret.fixed().is_none() || (1..=32).contains(&steps.len()));
+    assert!(door.spa_port != 0);
     assert!(steps.iter().all(|step| step.port != 0));
     assert!(!door.seq_timeout.is_zero());
     if one_time || steps.iter().any(|step| step.protocol == Protocol::Tcp) {

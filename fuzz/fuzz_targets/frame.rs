@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use knock_core::config::{SequenceSource, parse};
+use knock_core::config::parse;
 use knock_core::knock::Knock;
 use knock_core::packet::{Frame, decode};
 use knock_core::time::Timestamp;
@@ -19,10 +19,7 @@ const OPENS_BY_ONE: u32 = 1;
 
 static TRACKED: LazyLock<Vec<TrackedDoor>> = LazyLock::new(|| {
     let config = parse("doors", DOORS).config.expect("the doors are good");
-    let tracked = config.doors.iter().map(|door| match &door.sequence {
-        SequenceSource::Fixed(sequence) => TrackedDoor::new(door, Some(sequence.clone())),
-        SequenceSource::OneTime(_) => TrackedDoor::new(door, None),
-    });
+    let tracked = config.doors.iter().map(|door| TrackedDoor::new(door, door.secret.fixed().cloned()));
     tracked.collect()
 });
 

@@ -8,8 +8,8 @@ use std::process::Command;
 
 use crate::cargo::succeed;
 
-/// A program, and its package.
-const TOOLS: [(&str, &str); 14] = [
+/// A program, or a file of a library, and its package.
+const TOOLS: [(&str, &str); 16] = [
     ("knockd", "knockd"),
     ("knock", "knockd"),
     ("iptables", "iptables"),
@@ -23,7 +23,9 @@ const TOOLS: [(&str, &str); 14] = [
     ("unshare", "util-linux"),
     ("ps", "procps"),
     ("faketime", "faketime"),
+    ("fwknop", "fwknop-client"),
     ("python3", "python3-minimal"),
+    ("/usr/lib/python3/dist-packages/cryptography/__init__.py", "python3-cryptography"),
 ];
 
 /// Firewalls that, once installed, would guard this very machine after its next boot: they are installed only where it

@@ -70,6 +70,7 @@ fn opens(ports: Ports, order: Order, strict: bool, scan: u32) -> bool {
 fn door(ports: &[u16], strict: bool) -> TrackedDoor {
     let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
     TrackedDoor {
+        slot: 0,
         key: DoorKey { name: "door".into(), namesake: 0 },
         sequence: Sequence::parse(&ports.join(",")).ok(),
         one_time: false,

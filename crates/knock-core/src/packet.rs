@@ -34,14 +34,20 @@ const MAX_EXTENSIONS: usize = 16;
 
 /// The knock that a frame is, if it is one.
 pub fn decode(frame: &Frame<'_>) -> Option<Knock> {
+    decode_with_data(frame).map(|(knock, _)| knock)
+}
+
+/// The knock that a frame is, if it is one, and the data of its datagram; nothing of that where it is TCP, a fragment, or
+/// not all of it was captured.
+pub fn decode_with_data<'a>(frame: &Frame<'a>) -> Option<(Knock, &'a [u8])> {
     decode_from(frame, frame.ether_type).or_else(|| {
         let behind_tags = decode_from(frame, ether_type::CUSTOMER_TAG)?;
-        let told = if behind_tags.source.is_ipv6() { ether_type::IPV6 } else { ether_type::IPV4 };
+        let told = if behind_tags.0.source.is_ipv6() { ether_type::IPV6 } else { ether_type::IPV4 };
         (told == frame.ether_type).then_some(behind_tags)
     })
 }
 
-fn decode_from(frame: &Frame<'_>, first: u16) -> Option<Knock> {
+fn decode_from<'a>(frame: &Frame<'a>, first: u16) -> Option<(Knock, &'a [u8])> {
     let (ether_type, skipped) = untag(frame.bytes, first)?;
     let packet = Packet {
         bytes: frame.bytes.get(skipped..)?,
@@ -63,13 +69,21 @@ fn decode_from(frame: &Frame<'_>, first: u16) -> Option<Knock> {
     }
     let at_home = |address: IpAddr| frame.loopback || !address.is_loopback();
     let possible = is_host(datagram.source) && at_home(datagram.source) && at_home(datagram.destination);
-    possible.then_some(Knock {
+    let knock = Knock {
         source: datagram.source,
         destination: datagram.destination,
         step: transport.step,
         flags: transport.flags,
         fingerprint: transport.fingerprint,
-    })
+    };
+    possible.then_some((knock, data(&datagram)))
+}
+
+/// What stands behind the header of a whole UDP datagram.
+fn data<'a>(datagram: &Datagram<'a>) -> &'a [u8] {
+    let is_whole = datagram.protocol == protocol::UDP && !datagram.fragment;
+    let length = u16_at(datagram.payload, 4).filter(|_| is_whole).map(usize::from);
+    length.and_then(|length| datagram.payload.get(UDP_HEADER..length)).unwrap_or_default()
 }
 
 /// EtherTypes, of the IEEE's registry.
@@ -222,6 +236,9 @@ fn extension_headers(first: u8, bytes: &[u8]) -> Option<Chain> {
     None
 }
 
+/// How long a UDP header is (RFC 768).
+const UDP_HEADER: usize = 8;
+
 struct Transport {
     step: Step,
     flags: TcpFlags,
@@ -243,10 +260,9 @@ fn tcp(segment: &[u8]) -> Option<Transport> {
 }
 
 fn udp(datagram: &Datagram<'_>) -> Option<Transport> {
-    const HEADER: usize = 8;
     let bytes = datagram.payload;
     let length = usize::from(u16_at(bytes, 4)?);
-    if length < HEADER || (length > datagram.payload_length && !datagram.fragment) {
+    if length < UDP_HEADER || (length > datagram.payload_length && !datagram.fragment) {
         return None;
     }
     let same = u64::from(datagram.identification) << 16 | u64::from(u16_at(bytes, 6)?);
@@ -311,7 +327,7 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 
 /// Whether an answer to this source could ever reach it (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5):
 /// a command is never run for an address that is none.
-fn is_host(source: IpAddr) -> bool {
+pub(crate) fn is_host(source: IpAddr) -> bool {
     match source {
         IpAddr::V4(address) => (1..224).contains(&address.octets()[0]),
         // Mapped and compatible IPv4 addresses (RFC 4291, section 2.5.5) never are on the wire.

@@ -6,8 +6,10 @@
 //! than lines have. An opening is always told.
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::allowance::{Allowance, Spent};
 use crate::history::right_knocks;
 use crate::network::Network;
 use crate::time::Timestamp;
@@ -79,6 +81,17 @@ impl Quota {
         admitted
     }
 
+    /// Whether a line about something that anybody can bring about is to be told.
+    pub fn admits_line(&mut self, source: IpAddr, now: Timestamp) -> bool {
+        let source = self.hasher.hash_one(Network::party(source)) as usize % SHARES;
+        let admitted = self.lines.spend(self.generosity, false, source, now);
+        if !admitted {
+            self.left_out = self.left_out.saturating_add(1);
+            self.tell_at.get_or_insert(now + FIRST);
+        }
+        admitted
+    }
+
     /// Notes that so many more lines were left out by somebody else.
     pub fn leave_out(&mut self, count: u64, now: Timestamp) {
         if count > 0 {
@@ -135,37 +148,6 @@ impl Spending {
         share.has_left(together, now)
             && self.sources.get_mut(source).is_none_or(|source| source.spend(each, now))
             && share.spend(together, now)
-    }
-}
-
-/// So much at once, and then one each time that so long has passed.
-#[derive(Clone, Copy)]
-struct Allowance {
-    at_once: u32,
-    pace: Duration,
-}
-
-impl Allowance {
-    fn times(self, count: u32) -> Self {
-        Self { at_once: self.at_once * count, pace: self.pace / count }
-    }
-}
-
-/// How much of an allowance is spent: all that came before would have been in time at its pace alone by this moment.
-#[derive(Clone, Copy, Default)]
-struct Spent(Timestamp);
-
-impl Spent {
-    fn has_left(self, allowance: Allowance, now: Timestamp) -> bool {
-        self.0.since(now) < allowance.pace * allowance.at_once
-    }
-
-    fn spend(&mut self, allowance: Allowance, now: Timestamp) -> bool {
-        let has_left = self.has_left(allowance, now);
-        if has_left {
-            self.0 = self.0.max(now) + allowance.pace;
-        }
-        has_left
     }
 }
 

@@ -148,6 +148,11 @@ impl Sequence {
         Ok(Self(steps))
     }
 
+    /// The sequence of these ports: at least one, at most [`MAX_STEPS`].
+    pub(crate) const fn new(steps: Vec<Step>) -> Self {
+        Self(steps)
+    }
+
     /// The ports, first to last.
     pub fn steps(&self) -> &[Step] {
         &self.0

@@ -11,8 +11,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use crate::filter::{Filter, Wanted};
 use crate::socket::{self, Control, auxiliary_data};
 
-/// How much of a packet is copied: enough for long chains of headers.
-const CAPTURE_LENGTH: usize = 512;
+/// How much of a packet is copied: enough for the longest datagrams that are looked into, behind chains of headers.
+const CAPTURE_LENGTH: usize = 1024;
 
 /// How many packets are fetched with one system call.
 pub const BATCH: usize = 64;

@@ -14,7 +14,9 @@ use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use messages::{Answer, Heard, Order, Untold, Word};
+#[cfg(feature = "fwknop")]
+pub use messages::FwknopKnock;
+pub use messages::{Answer, Heard, Order, Refused, Sealed, Untold, Word};
 
 /// The greatest length of an order in bytes, without the length itself: the doors of the largest file fit.
 const LONGEST_ORDER: usize = 32 << 20;

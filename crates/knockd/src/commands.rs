@@ -136,7 +136,7 @@ fn start(job: &Job) -> io::Result<(Child, PipeReader)> {
         .env("KNOCK_IP", job.address.to_string())
         .env("KNOCK_DOOR", &job.door.name)
         .env("KNOCK_FAMILY", family)
-        .env("KNOCK_USER", "")
+        .env("KNOCK_USER", job.user.as_deref().unwrap_or_default())
         .stdin(Stdio::null())
         .stdout(write.try_clone()?)
         .stderr(write);

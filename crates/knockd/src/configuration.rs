@@ -1,25 +1,31 @@
 //! The configuration file, and what it and the command line come to together.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use knock_core::config::{
-    self, AcceptRule, Config, Diagnostic, Door, Interfaces, JournalFields, LogFormat, SequenceSource,
-    Severity, Source,
+    self, AcceptRule, Config, Diagnostic, Door, Interfaces, JournalFields, LogFormat, Secret, Severity,
+    Source,
 };
 use knock_core::control::socket_path;
-use knock_core::sequence::Sequence;
+use knock_core::sequence::{Sequence, Step};
+use knock_core::spa::HostKey;
 
 use crate::cli::Arguments;
+use crate::credential::{self, Credential, KeysFile, Rolling, SLOTS};
 use crate::native;
 use crate::one_time::{OneTimeFile, Unmarked};
+use crate::wall_clock;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 16 << 20;
 
 const DEFAULT_PID_FILE: &str = "/var/run/knockd.pid";
+
+const DEFAULT_HOST_KEY: &str = "/etc/knockd/host_key";
 
 const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/knockd";
 
@@ -41,15 +47,45 @@ pub(crate) struct Settings {
     pub(crate) control_socket: PathBuf,
     /// Likewise.
     pub(crate) control_socket_is_named: bool,
+    /// Where some door has keys.
+    pub(crate) host_key: Option<HostKey>,
     pub(crate) doors: Vec<ReadyDoor>,
 }
 
-/// A door whose sequence is at hand.
+/// A door, and what it is opened with.
 pub(crate) struct ReadyDoor {
     pub(crate) door: Door,
-    /// The one in force, and behind it those of a one-time file that follow; none where they are used up.
-    pub(crate) sequences: Vec<Sequence>,
-    pub(crate) one_time: Option<OneTimeFile>,
+    pub(crate) credential: Credential,
+}
+
+/// What is knocked at a door in one of the places in which it is followed.
+pub(crate) struct Followed {
+    pub(crate) slot: u8,
+    /// Nothing where there is none, or none left.
+    pub(crate) sequence: Option<Sequence>,
+    /// The ports of those that come behind it.
+    pub(crate) ahead: BTreeSet<Step>,
+}
+
+impl ReadyDoor {
+    /// What is to be knocked, in each place.
+    pub(crate) fn followed(&self) -> Vec<Followed> {
+        let one = |sequence, ahead| vec![Followed { slot: 0, sequence, ahead }];
+        match &self.credential {
+            Credential::Sequence => one(self.door.secret.fixed().cloned(), BTreeSet::new()),
+            Credential::OneTime(file) => {
+                let mut sequences = file.sequences().into_iter();
+                one(sequences.next(), steps(sequences))
+            }
+            Credential::Rolling(rolling) => (0..SLOTS).map(|slot| rolling.followed(slot)).collect(),
+            _ => one(None, BTreeSet::new()),
+        }
+    }
+}
+
+/// The ports of these sequences.
+pub(crate) fn steps(sequences: impl IntoIterator<Item = Sequence>) -> BTreeSet<Step> {
+    sequences.into_iter().flat_map(|sequence| sequence.steps().to_vec()).collect()
 }
 
 /// A diagnostic with the file that it is about.
@@ -109,9 +145,11 @@ pub(crate) fn interpret(
     let with_source = |diagnostic| (source.clone(), diagnostic);
     let mut remarks: Vec<Remark> = parsed.diagnostics.into_iter().map(with_source).collect();
     let settings = parsed.config.clone().and_then(|config| {
-        let doors = ready_doors(config.doors, &source, base, (unmarked, missing), &mut remarks);
+        let mut preparation = Preparation { source: &source, base, unmarked, missing, remarks: &mut remarks };
+        let host_key = preparation.host_key(&config.doors, &config.options);
+        let doors = config.doors.into_iter().map(|door| preparation.prepare(door)).collect();
         let failed = remarks.iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error);
-        (!failed).then(|| settings(arguments, config.options, doors, base))
+        (!failed).then(|| Settings { host_key, ..settings(arguments, config.options, doors, base) })
     });
     Loaded { bytes, settings, config: parsed.config, source, remarks }
 }
@@ -136,7 +174,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// What went wrong with a file, in words.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".into(),
         io::ErrorKind::IsADirectory => "this is a directory".into(),
@@ -169,6 +207,7 @@ fn settings(arguments: &Arguments, options: config::Options, doors: Vec<ReadyDoo
             options.control_socket.as_ref().map(absolute).as_deref(),
             std::env::var_os("RUNTIME_DIRECTORY").as_deref(),
         ),
+        host_key: None,
         doors,
     }
 }
@@ -188,30 +227,86 @@ impl Settings {
     }
 }
 
-fn ready_doors(
-    doors: Vec<Door>,
-    source: &Rc<Source>,
-    base: &Path,
-    (unmarked, missing): (&Unmarked, Severity),
-    remarks: &mut Vec<Remark>,
-) -> Vec<ReadyDoor> {
-    let ready = doors.into_iter().map(|door| match &door.sequence {
-        SequenceSource::Fixed(sequence) => {
-            ReadyDoor { sequences: vec![sequence.clone()], one_time: None, door }
-        }
-        SequenceSource::OneTime(path) => {
-            let path = base.join(path);
-            let used = unmarked.get(&path).cloned().unwrap_or_default();
-            let mut file = OneTimeFile::new(path, used);
-            let loaded = file.load().unwrap_or_else(|error| {
+/// Reads what doors are opened with, and tells what is wrong with it.
+struct Preparation<'a> {
+    source: &'a Rc<Source>,
+    base: &'a Path,
+    /// One-time sequences that are used up.
+    unmarked: &'a Unmarked,
+    /// How bad it is when a file cannot be read.
+    missing: Severity,
+    remarks: &'a mut Vec<Remark>,
+}
+
+impl Preparation<'_> {
+    fn prepare(&mut self, door: Door) -> ReadyDoor {
+        let credential = match &door.secret {
+            Secret::Fixed(_) => Some(Credential::Sequence),
+            Secret::OneTime(path) => Some(self.one_time(path, &door)),
+            Secret::Rolling(path) => {
+                let key = credential::rolling_key(&self.base.join(path));
+                let rolling = |key| Credential::Rolling(Rolling::new(key, wall_clock::seconds()));
+                self.taken(key.map(rolling), &door, "a file with a key of 32 random bytes")
+            }
+            Secret::Keys(path) => Some(self.keys(path, &door)),
+            #[cfg(feature = "fwknop")]
+            Secret::Fwknop { key, hmac } => {
+                let keys = credential::fwknop(&self.base.join(key), &self.base.join(hmac));
+                let keys = keys.map(|keys| Credential::Fwknop(Box::new(keys)));
+                self.taken(keys, &door, "files with fwknop's KEY and HMAC_KEY")
+            }
+            #[cfg(not(feature = "fwknop"))]
+            Secret::Fwknop { .. } => {
+                let why = "a door for fwknop's clients".to_owned();
+                self.taken(Err(why), &door, "another: this knockd was built without them")
+            }
+        };
+        ReadyDoor { credential: credential.unwrap_or(Credential::Missing), door }
+    }
+
+    fn one_time(&mut self, path: &Path, door: &Door) -> Credential {
+        let path = self.base.join(path);
+        let used = self.unmarked.get(&path).cloned().unwrap_or_default();
+        let mut file = OneTimeFile::new(path, used);
+        match file.load() {
+            Ok(remarks) => self.remarks.extend(remarks),
+            Err(error) => {
                 let found = format!("{}: {}", file.path().display(), reason(&error));
-                let expected = "a file of sequences that can be read";
-                let diagnostic = Diagnostic::error(door.sequence_span.clone(), found, expected);
-                vec![(source.clone(), Diagnostic { severity: missing, ..diagnostic })]
-            });
-            remarks.extend(loaded);
-            ReadyDoor { sequences: file.sequences(), one_time: Some(file), door }
+                self.tell(door, found, "a file of sequences that can be read");
+            }
         }
-    });
-    ready.collect()
+        Credential::OneTime(file)
+    }
+
+    fn keys(&mut self, path: &Path, door: &Door) -> Credential {
+        let mut file = KeysFile::new(self.base.join(path));
+        match file.load() {
+            Ok(remarks) => self.remarks.extend(remarks),
+            Err(found) => self.tell(door, found, "a file of public keys that only root can write"),
+        }
+        if file.keys().is_empty() {
+            let found = format!("the door \"{}\" has no key: nobody can open it", door.key);
+            let help = "knockctl enroll NAME FILE.pub adds one; no reload is needed then";
+            let warning = Diagnostic::warning(door.secret_span.clone(), found, help);
+            self.remarks.push((self.source.clone(), warning));
+        }
+        Credential::Keys(file)
+    }
+
+    /// The key that knocks are sealed to, where some door has need of it.
+    fn host_key(&mut self, doors: &[Door], options: &config::Options) -> Option<HostKey> {
+        let door = doors.iter().find(|door| matches!(door.secret, Secret::Keys(_)))?;
+        let path = options.host_key.clone().unwrap_or_else(|| DEFAULT_HOST_KEY.into());
+        let key = credential::host_key(&self.base.join(path));
+        self.taken(key, door, "the server's knock key")
+    }
+
+    fn taken<T>(&mut self, outcome: Result<T, String>, door: &Door, expected: &str) -> Option<T> {
+        outcome.map_err(|found| self.tell(door, found, expected)).ok()
+    }
+
+    fn tell(&mut self, door: &Door, found: String, expected: &str) {
+        let diagnostic = Diagnostic::error(door.secret_span.clone(), found, expected);
+        self.remarks.push((self.source.clone(), Diagnostic { severity: self.missing, ..diagnostic }));
+    }
 }

@@ -11,14 +11,17 @@
 
 mod acting;
 mod audit;
+mod book;
 pub mod channel;
 mod check;
 mod cli;
 mod commands;
 mod configuration;
 mod control;
+mod credential;
 mod daemon;
 mod journal;
+mod ledger;
 mod log;
 mod lookup;
 mod metrics;
@@ -31,13 +34,17 @@ mod reader;
 mod reading;
 mod service;
 mod signals;
+mod state_directory;
 mod syslog;
+mod wall_clock;
 mod watched;
 
 use std::process::ExitCode;
 
 pub use cli::command;
-pub use reading::{Hands, Listened};
+#[cfg(feature = "fwknop")]
+pub use reading::FwknopDoor;
+pub use reading::{Datagrams, Hands, Listened};
 
 /// Runs the daemon, or what else the command line asks for.
 pub fn run() -> ExitCode {

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use knock_core::config::{FlagRule, PortRange};
 use knock_core::control::{Layer, LayerState};
-use knock_core::knock::TcpFlags;
-use knock_core::sequence::{Sequence, Step};
+use knock_core::knock::{Protocol, TcpFlags};
+use knock_core::sequence::Step;
+use knock_core::spa::HostKey;
 use knock_core::time::Timestamp;
 use knock_core::tracker::{AttemptView, Counters, DoorIndex, MAX_ATTEMPTS, TrackedDoor};
 use knock_linux::capture::Listener;
@@ -23,8 +24,12 @@ use knock_linux::filter::{MAX_WATCHED, Wanted};
 use rustix::event::PollFlags;
 
 use crate::channel::{Answer, Order, Untold, Word};
-use crate::configuration::ReadyDoor;
+use crate::configuration::{Followed, ReadyDoor, steps};
+use crate::credential::Credential;
 use crate::pace::Pace;
+use crate::reading::Datagrams;
+#[cfg(feature = "fwknop")]
+use crate::reading::FwknopDoor;
 use crate::watched::Watched;
 use process::Process;
 
@@ -71,10 +76,13 @@ pub(crate) struct Reader {
     listener: Listener,
     manner: Manner,
     doors: Vec<TrackedDoor>,
-    /// The ports of the one-time sequences that follow those in force, by door.
+    /// The ports of the sequences that follow those in force, for each of these.
     ahead: Vec<BTreeSet<Step>>,
+    /// Which of the acting half's doors each of these is.
+    owners: Vec<DoorIndex>,
     /// The ports that native doors open.
     opened: Vec<PortRange>,
+    datagrams: Datagrams,
     watched: Watched,
     /// What the kernel filter passes.
     wanted: Wanted,
@@ -106,15 +114,22 @@ impl Reader {
     ///
     /// # Errors
     /// Where no packet socket or no process can be had.
-    pub(crate) fn start(doors: &[ReadyDoor], watched: Watched, manner: Manner) -> io::Result<Self> {
-        let (tracked, ahead) = (tracked(doors), ahead(doors));
-        let wanted = wanted(&tracked, &ahead, &watched, manner.ipv4_only);
+    pub(crate) fn start(
+        doors: &[ReadyDoor],
+        host_key: Option<&HostKey>,
+        watched: Watched,
+        manner: Manner,
+    ) -> io::Result<Self> {
+        let (Places { tracked, ahead, owners }, datagrams) = (places(doors), datagrams(doors, host_key));
+        let wanted = wanted(&tracked, &ahead, &datagrams, &watched, manner.ipv4_only);
         let mut reader = Self {
             listener: Listener::open(&wanted)?,
             manner,
             doors: tracked,
             ahead,
+            owners,
             opened: opened(doors),
+            datagrams,
             watched,
             wanted,
             process: None,
@@ -173,13 +188,19 @@ impl Reader {
     ///
     /// # Errors
     /// Where the kernel does not take the filter; then all stays as it is.
-    pub(crate) fn reconfigure(&mut self, doors: &[ReadyDoor], watched: Watched) -> io::Result<()> {
-        let (tracked, ahead) = (tracked(doors), ahead(doors));
-        let wanted = wanted(&tracked, &ahead, &watched, self.manner.ipv4_only);
+    pub(crate) fn reconfigure(
+        &mut self,
+        doors: &[ReadyDoor],
+        host_key: Option<&HostKey>,
+        watched: Watched,
+    ) -> io::Result<()> {
+        let (Places { tracked, ahead, owners }, datagrams) = (places(doors), datagrams(doors, host_key));
+        let wanted = wanted(&tracked, &ahead, &datagrams, &watched, self.manner.ipv4_only);
         let wanted = Wanted { watched: self.wanted.watched.clone(), ..wanted };
         self.listener.set_filter(&wanted)?;
         self.wanted = wanted;
-        (self.doors, self.ahead, self.opened, self.watched) = (tracked, ahead, opened(doors), watched);
+        (self.doors, self.ahead, self.owners) = (tracked, ahead, owners);
+        (self.opened, self.datagrams, self.watched) = (opened(doors), datagrams, watched);
         self.say_doors();
         Ok(())
     }
@@ -189,29 +210,43 @@ impl Reader {
             doors: self.doors.clone(),
             opened: self.opened.clone(),
             listened: self.watched.listened(),
+            datagrams: self.datagrams.clone(),
         });
     }
 
     /// Follows nobody any more.
     pub(crate) fn stop(&mut self, now: Timestamp) {
         (self.doors, self.ahead, self.opened) = (Vec::new(), Vec::new(), Vec::new());
+        (self.owners, self.datagrams) = (Vec::new(), Datagrams::default());
         // Where the kernel does not take even this filter, nobody takes what comes in.
         let _ = self.renew_filter();
         self.end_process(now);
     }
 
-    /// Gives a door another sequence and says which come behind it; or none.
-    pub(crate) fn set_sequences(&mut self, door: DoorIndex, sequences: Vec<Sequence>) -> io::Result<()> {
-        if let Some(ahead) = self.ahead.get_mut(door as usize) {
-            *ahead = steps(sequences.iter().skip(1));
-        }
-        let sequence = sequences.into_iter().next();
-        if let Some(tracked) = self.doors.get_mut(door as usize) {
+    /// Has another sequence, or none, followed in this place of a door of the acting half's.
+    pub(crate) fn follow_in(&mut self, door: DoorIndex, followed: Followed) -> io::Result<()> {
+        let Followed { slot, sequence, ahead } = followed;
+        let mut places = self.doors.iter().zip(&self.owners);
+        let Some(place) = places.position(|(tracked, owner)| *owner == door && tracked.slot == slot) else {
+            return Ok(());
+        };
+        if let (Some(tracked), Some(known)) = (self.doors.get_mut(place), self.ahead.get_mut(place)) {
             tracked.sequence.clone_from(&sequence);
+            *known = ahead;
         }
         let renewed = self.renew_filter();
-        self.say(&Order::Sequence(door, sequence));
+        self.say(&Order::Sequence(place as DoorIndex, sequence));
         renewed
+    }
+
+    /// Notes that somebody there has made a good knock.
+    pub(crate) fn remember(&mut self, source: IpAddr) {
+        self.say(&Order::Remember(source));
+    }
+
+    /// Which of the acting half's doors this is, and in which place it is followed.
+    pub(crate) fn owner(&self, place: DoorIndex) -> Option<(DoorIndex, u8)> {
+        Some((*self.owners.get(place as usize)?, self.door(place)?.slot))
     }
 
     /// Listens on other interfaces, or at other addresses.
@@ -232,7 +267,7 @@ impl Reader {
     }
 
     fn renew_filter(&mut self) -> io::Result<()> {
-        let wanted = wanted(&self.doors, &self.ahead, &self.watched, self.manner.ipv4_only);
+        let wanted = wanted(&self.doors, &self.ahead, &self.datagrams, &self.watched, self.manner.ipv4_only);
         self.wanted = Wanted { watched: std::mem::take(&mut self.wanted.watched), ..wanted };
         self.listener.set_filter(&self.wanted)
     }
@@ -303,8 +338,16 @@ impl Reader {
                     && answer.attempts.len() <= MAX_ATTEMPTS
                     && answer.untold.len() <= MOST_KINDS * self.doors.len()
             }
+            #[cfg(feature = "fwknop")]
+            Word::Fwknop(_) => true,
             // What is said of doors the acting half sees to.
-            Word::Event(_) | Word::Heard(_) | Word::LeftOut(_) | Word::Lost(_) | Word::Failed(_) => true,
+            Word::Event(_)
+            | Word::Heard(_)
+            | Word::Sealed(_)
+            | Word::Refused(_)
+            | Word::LeftOut(_)
+            | Word::Lost(_)
+            | Word::Failed(_) => true,
         }
     }
 
@@ -461,8 +504,44 @@ impl Reader {
     }
 }
 
-fn tracked(doors: &[ReadyDoor]) -> Vec<TrackedDoor> {
-    doors.iter().map(|ready| TrackedDoor::new(&ready.door, ready.sequences.first().cloned())).collect()
+/// The places in which doors are followed: first each door once, and behind them those that need more.
+#[derive(Default)]
+struct Places {
+    tracked: Vec<TrackedDoor>,
+    ahead: Vec<BTreeSet<Step>>,
+    owners: Vec<DoorIndex>,
+}
+
+fn places(doors: &[ReadyDoor]) -> Places {
+    let all = doors.iter().zip(0..).flat_map(|(ready, owner)| {
+        ready.followed().into_iter().map(move |followed| (ready, owner, followed))
+    });
+    let (first, further): (Vec<_>, Vec<_>) = all.partition(|(_, _, followed)| followed.slot == 0);
+    let mut places = Places::default();
+    for (ready, owner, Followed { slot, sequence, ahead }) in first.into_iter().chain(further) {
+        places.tracked.push(TrackedDoor { slot, ..TrackedDoor::new(&ready.door, sequence) });
+        places.ahead.push(ahead);
+        places.owners.push(owner);
+    }
+    places
+}
+
+/// Which datagrams are looked at.
+fn datagrams(doors: &[ReadyDoor], host_key: Option<&HostKey>) -> Datagrams {
+    let with_keys = doors.iter().filter(|ready| matches!(ready.credential, Credential::Keys(_)));
+    Datagrams {
+        host_key: host_key.cloned(),
+        ports: with_keys.map(|ready| ready.door.spa_port).collect(),
+        #[cfg(feature = "fwknop")]
+        fwknop: doors.iter().zip(0..).filter_map(fwknop_door).collect(),
+    }
+}
+
+#[cfg(feature = "fwknop")]
+fn fwknop_door((ready, door): (&ReadyDoor, DoorIndex)) -> Option<FwknopDoor> {
+    let Credential::Fwknop(fwknop) = &ready.credential else { return None };
+    let [key, hmac] = fwknop.files.each_ref().map(|file| file.to_vec());
+    Some(FwknopDoor { door, port: ready.door.spa_port, key, hmac })
 }
 
 /// The ports that native doors open.
@@ -471,17 +550,16 @@ fn opened(doors: &[ReadyDoor]) -> Vec<PortRange> {
     native.flat_map(|native| native.ports.iter().copied()).collect()
 }
 
-fn ahead(doors: &[ReadyDoor]) -> Vec<BTreeSet<Step>> {
-    doors.iter().map(|ready| steps(ready.sequences.iter().skip(1))).collect()
-}
-
-fn steps<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> BTreeSet<Step> {
-    sequences.into_iter().flat_map(Sequence::steps).copied().collect()
-}
-
-fn wanted(doors: &[TrackedDoor], ahead: &[BTreeSet<Step>], watched: &Watched, ipv4_only: bool) -> Wanted {
-    let mut steps = steps(doors.iter().filter_map(|door| door.sequence.as_ref()));
+fn wanted(
+    doors: &[TrackedDoor],
+    ahead: &[BTreeSet<Step>],
+    datagrams: &Datagrams,
+    watched: &Watched,
+    ipv4_only: bool,
+) -> Wanted {
+    let mut steps = steps(doors.iter().filter_map(|door| door.sequence.clone()));
     steps.extend(ahead.iter().flatten());
+    steps.extend(datagrams.all_ports().map(|port| Step { port, protocol: Protocol::Udp }));
     Wanted {
         interfaces: watched.indexes(),
         other_hosts: doors.iter().any(|door| door.target.is_some()),

@@ -5,7 +5,7 @@ mod native;
 use std::ops::Range;
 
 use super::diagnostic::Diagnostic;
-use super::door::{Door, SequenceSource};
+use super::door::Door;
 use crate::knock::Protocol;
 use crate::sequence::{Sequence, Step};
 
@@ -25,17 +25,11 @@ const WELL_KNOWN: [&str; 7] = [
 
 /// What can be said of the doors' sequences.
 pub fn on_sequences(doors: &[Door]) -> Vec<Diagnostic> {
-    let fixed: Vec<_> = doors
-        .iter()
-        .filter_map(|door| match &door.sequence {
-            SequenceSource::Fixed(sequence) => Some((door, sequence)),
-            SequenceSource::OneTime(_) => None,
-        })
-        .collect();
+    let fixed: Vec<_> = doors.iter().filter_map(|door| Some((door, door.secret.fixed()?))).collect();
     let single = fixed.iter().flat_map(|(door, sequence)| {
         on_sequence(sequence, door.strict)
             .into_iter()
-            .map(|(found, help)| Diagnostic::warning(door.sequence_span.clone(), found, help))
+            .map(|(found, help)| Diagnostic::warning(door.secret_span.clone(), found, help))
     });
     single.chain(on_beginnings(&fixed)).collect()
 }
@@ -88,7 +82,7 @@ fn scanned(one: &Step, other: &Step, strict: bool) -> bool {
 /// Sorting puts a sequence right behind its beginnings, so that the work does not grow with the doors' square.
 fn on_beginnings(doors: &[(&Door, &Sequence)]) -> Vec<Diagnostic> {
     let mut sorted: Vec<_> = doors.iter().collect();
-    sorted.sort_by_key(|(door, sequence)| (sequence.steps(), door.sequence_span.start));
+    sorted.sort_by_key(|(door, sequence)| (sequence.steps(), door.secret_span.start));
     let mut beginnings: Vec<&(&Door, &Sequence)> = Vec::new();
     let mut advice = Vec::new();
     for entry @ (door, sequence) in sorted {
@@ -107,11 +101,11 @@ fn beginning(first: &Door, second: &Door, equal: bool) -> Diagnostic {
     let (one, two) = (&first.key, &second.key);
     if equal {
         let found = format!("doors \"{one}\" and \"{two}\" have the same sequence");
-        return Diagnostic::warning(second.sequence_span.clone(), found, "one knock opens both of them");
+        return Diagnostic::warning(second.secret_span.clone(), found, "one knock opens both of them");
     }
     let found = format!("the sequence of door \"{two}\" begins with the one of door \"{one}\"");
     let help = format!("whoever knocks for \"{two}\" opens \"{one}\" on the way");
-    Diagnostic::warning(second.sequence_span.clone(), found, help)
+    Diagnostic::warning(second.secret_span.clone(), found, help)
 }
 
 /// What can be said of the doors' commands.
@@ -124,7 +118,7 @@ fn on_door(door: &Door) -> Vec<Diagnostic> {
         door.start_commands().flat_map(|(command, span)| on_command(command, &span)).collect();
     let commands = &door.commands;
     let warn = |found: &str, help: &str| {
-        Diagnostic::warning(door.sequence_span.clone(), format!("door \"{}\" {found}", door.key), help)
+        Diagnostic::warning(door.secret_span.clone(), format!("door \"{}\" {found}", door.key), help)
     };
     if commands.start.is_none() && commands.start_6.is_none() && commands.stop.is_some() {
         advice.push(warn(

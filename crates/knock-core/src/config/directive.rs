@@ -22,6 +22,7 @@ pub(super) enum OptionName {
     AcceptRule,
     StateDirectory,
     ControlSocket,
+    HostKey,
 }
 
 /// A directive of a door.
@@ -29,6 +30,12 @@ pub(super) enum OptionName {
 pub(super) enum DoorName {
     Sequence,
     OneTimeSequences,
+    RollingKey,
+    AuthorizedKeys,
+    FwknopKey,
+    FwknopHmac,
+    SpaPort,
+    Address,
     SeqTimeout,
     SeqCooldown,
     TcpFlags,
@@ -86,7 +93,7 @@ const fn also(directive: Directive, alias: &'static str) -> Directive {
     Directive { alias: Some(alias), ..directive }
 }
 
-const DIRECTIVES: [Directive; 30] = [
+const DIRECTIVES: [Directive; 37] = [
     option("UseSyslog", OptionName::UseSyslog),
     option("LogFile", OptionName::LogFile),
     option("log_format", OptionName::LogFormat),
@@ -100,8 +107,15 @@ const DIRECTIVES: [Directive; 30] = [
     option("accept_rule", OptionName::AcceptRule),
     option("state_directory", OptionName::StateDirectory),
     option("control_socket", OptionName::ControlSocket),
+    option("host_key", OptionName::HostKey),
     door("Sequence", DoorName::Sequence),
     door("One_Time_Sequences", DoorName::OneTimeSequences),
+    door("rolling_key", DoorName::RollingKey),
+    door("authorized_keys", DoorName::AuthorizedKeys),
+    door("fwknop_key", DoorName::FwknopKey),
+    door("fwknop_hmac", DoorName::FwknopHmac),
+    door("spa_port", DoorName::SpaPort),
+    door("address", DoorName::Address),
     also(door("Seq_Timeout", DoorName::SeqTimeout), "Timeout"),
     door("Seq_Cooldown", DoorName::SeqCooldown),
     door("TCPFlags", DoorName::TcpFlags),

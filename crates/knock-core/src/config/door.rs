@@ -3,15 +3,14 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::native::Native;
+use super::secret::Secret;
 use super::value::FlagRule;
 use serde::{Deserialize, Serialize};
 
 use crate::network::Network;
-use crate::sequence::Sequence;
 
 /// What tells a door from all others, also across a change of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -33,10 +32,14 @@ impl fmt::Display for DoorKey {
 pub struct Door {
     /// Which door this is.
     pub key: DoorKey,
-    /// `Sequence` or `One_Time_Sequences`.
-    pub sequence: SequenceSource,
-    /// Where in the file the sequence stands.
-    pub sequence_span: Range<usize>,
+    /// What must be known to open it.
+    pub secret: Secret,
+    /// Where in the file that stands.
+    pub secret_span: Range<usize>,
+    /// `spa_port`: the UDP port of its datagrams, where it has no sequence.
+    pub spa_port: u16,
+    /// `address = match`: a knock must state the address that it comes from.
+    pub address_must_match: bool,
     /// `Seq_Timeout`: how long after the first knock the last may come. Never zero.
     pub seq_timeout: Duration,
     /// `Seq_Cooldown`: how long after an opening the same source's knocks are passed over.
@@ -79,15 +82,6 @@ impl Door {
             [(&self.commands.start, &self.start_span), (&self.commands.start_6, &self.start_6_span)];
         commands.into_iter().filter_map(|(command, span)| Some((command.as_deref()?, span.clone()?)))
     }
-}
-
-/// Where a door's sequence comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SequenceSource {
-    /// It stands in `knockd.conf`.
-    Fixed(Sequence),
-    /// The next unused line of this file.
-    OneTime(PathBuf),
 }
 
 /// A door's commands, each for `/bin/sh -c`, with `%IP%` still in them.

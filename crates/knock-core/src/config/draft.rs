@@ -2,18 +2,18 @@
 
 use std::net::IpAddr;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
 use super::directive::{DoorName, NativeName};
-use super::door::{Commands, Door, DoorKey, SequenceSource};
+use super::door::{Commands, Door, DoorKey};
 use super::lines::Spanned;
 use super::native_draft::{self, NativeDraft};
+use super::secret::{self, SecretDraft};
 use super::time;
 use super::value::{self, FlagRule};
 use crate::network::Network;
-use crate::sequence::{Fault, Sequence};
+use crate::sequence::Fault;
 
 /// How long a sequence may take when its door says nothing.
 const SEQ_TIMEOUT: Duration = Duration::from_secs(25);
@@ -49,7 +49,7 @@ impl Seen {
 pub(super) struct Draft {
     name: String,
     name_span: Range<usize>,
-    sequence: Option<(SequenceSource, Range<usize>)>,
+    secret: SecretDraft,
     seq_timeout: Duration,
     seq_cooldown: Duration,
     flags: FlagRule,
@@ -71,7 +71,7 @@ impl Draft {
         Self {
             name: name.text.to_owned(),
             name_span: name.span(),
-            sequence: None,
+            secret: SecretDraft::default(),
             seq_timeout: SEQ_TIMEOUT,
             seq_cooldown: Duration::ZERO,
             flags: FlagRule::default(),
@@ -117,11 +117,14 @@ impl Draft {
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<(), Fault> {
         match which {
-            DoorName::Sequence => {
-                let sequence = fixed_sequence(value, diagnostics)?;
-                self.set_sequence(sequence, diagnostics);
-            }
-            DoorName::OneTimeSequences => self.set_sequence(one_time_sequences(value)?, diagnostics),
+            DoorName::Sequence => self.secret.set_sequence(value, diagnostics)?,
+            DoorName::OneTimeSequences => self.secret.set_one_time(value, diagnostics)?,
+            DoorName::RollingKey => self.secret.set_rolling_key(value, diagnostics)?,
+            DoorName::AuthorizedKeys => self.secret.set_keys(value, diagnostics)?,
+            DoorName::FwknopKey => self.secret.set_fwknop_key(value)?,
+            DoorName::FwknopHmac => self.secret.set_fwknop_hmac(value)?,
+            DoorName::SpaPort => self.secret.set_port(&value.tidied(diagnostics))?,
+            DoorName::Address => self.secret.set_address(&value.tidied(diagnostics))?,
             DoorName::SeqTimeout => self.seq_timeout = sequence_timeout(value, diagnostics)?,
             DoorName::SeqCooldown => self.seq_cooldown = seconds(value, diagnostics)?,
             DoorName::CmdTimeout => self.commands.timeout = seconds(value, diagnostics)?,
@@ -146,31 +149,22 @@ impl Draft {
         Ok(())
     }
 
-    fn set_sequence(&mut self, new: (SequenceSource, Range<usize>), diagnostics: &mut Vec<Diagnostic>) {
-        let kinds = (&new.0, self.sequence.as_ref().map(|(old, _)| old));
-        if let (SequenceSource::OneTime(_), Some(SequenceSource::Fixed(_)))
-        | (SequenceSource::Fixed(_), Some(SequenceSource::OneTime(_))) = kinds
-        {
-            let found = "a door with both Sequence and One_Time_Sequences";
-            let help = "the last one counts: delete the other";
-            diagnostics.push(Diagnostic::warning(new.1.clone(), found, help));
-        }
-        self.sequence = Some(new);
-    }
-
     /// The finished door, unless it lacks what every door needs.
-    pub(super) fn finish(self, namesake: usize, diagnostics: &mut Vec<Diagnostic>) -> Option<Door> {
+    pub(super) fn finish(mut self, namesake: usize, diagnostics: &mut Vec<Diagnostic>) -> Option<Door> {
         native_draft::check(&self.seen, diagnostics);
-        let Some((sequence, sequence_span)) = self.sequence else {
-            if !self.faulty {
-                diagnostics.push(no_sequence(&self.name, self.name_span));
+        let mistakes = diagnostics.len();
+        let Some((secret, secret_span)) = self.secret.finish(diagnostics) else {
+            if !self.faulty && diagnostics.len() == mistakes {
+                diagnostics.push(no_secret(&self.name, self.name_span));
             }
             return None;
         };
-        Some(Door {
+        let door = Door {
             key: DoorKey { name: self.name, namesake },
-            sequence,
-            sequence_span,
+            secret,
+            secret_span,
+            spa_port: secret::port(self.secret.spa_port),
+            address_must_match: self.secret.address_must_match,
             seq_timeout: self.seq_timeout,
             seq_cooldown: self.seq_cooldown,
             flags: self.flags,
@@ -184,44 +178,22 @@ impl Draft {
             commands: self.commands,
             start_span: self.start_span,
             start_6_span: self.start_6_span,
-        })
+        };
+        secret::check(&door, &self.seen, diagnostics);
+        Some(door)
     }
 }
 
-fn no_sequence(door: &str, span: Range<usize>) -> Diagnostic {
+fn no_secret(door: &str, span: Range<usize>) -> Diagnostic {
     let error = Diagnostic::error(
         span,
         format!("door \"{door}\" has no sequence"),
-        "Sequence or One_Time_Sequences in its section",
+        "Sequence or One_Time_Sequences in its section, or a key: rolling_key, authorized_keys or fwknop_key",
     );
     if door.trim().eq_ignore_ascii_case("options") {
         return error.with_help("the global section is written [options], in lower case and without spaces");
     }
     error
-}
-
-fn fixed_sequence(
-    value: &Spanned<'_>,
-    diagnostics: &mut Vec<Diagnostic>,
-) -> Result<(SequenceSource, Range<usize>), Fault> {
-    let ports = value.tidied(diagnostics);
-    let sequence = Sequence::parse(ports.text).map_err(|fault| fault.shifted(ports.start))?;
-    if let Some(at) = ports.text.find(char::is_whitespace) {
-        let at = ports.start + at;
-        diagnostics.push(Diagnostic::warning(
-            at..at + 1,
-            "white space in a sequence",
-            "write PORT,PORT:udp,PORT",
-        ));
-    }
-    Ok((SequenceSource::Fixed(sequence), ports.span()))
-}
-
-fn one_time_sequences(value: &Spanned<'_>) -> Result<(SequenceSource, Range<usize>), Fault> {
-    if value.text.is_empty() {
-        return Err(Fault::new(value.span(), "the file's name is missing", "a file of sequences"));
-    }
-    Ok((SequenceSource::OneTime(PathBuf::from(value.text)), value.span()))
 }
 
 fn closed_door(value: &Spanned<'_>) -> Result<String, Fault> {

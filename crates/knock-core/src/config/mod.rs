@@ -19,6 +19,7 @@ mod native_draft;
 pub mod nearest;
 mod options;
 mod ports;
+mod secret;
 mod strict;
 mod time;
 mod value;
@@ -26,10 +27,11 @@ mod value;
 use std::collections::BTreeSet;
 
 pub use diagnostic::{Diagnostic, Severity, Source};
-pub use door::{Commands, Door, DoorKey, SequenceSource};
+pub use door::{Commands, Door, DoorKey};
 pub use interfaces::Interfaces;
 pub use native::{AcceptRule, DEFAULT_MARK, Established, Native, PortRange, Widen};
 pub use options::{JournalFields, LogFormat, Options};
+pub use secret::Secret;
 pub use time::duration;
 pub use value::FlagRule;
 
@@ -118,6 +120,7 @@ impl Reader {
         }
         self.end_section();
         self.diagnostics.extend(close::mistakes(&self.doors, &self.names));
+        self.diagnostics.extend(secret::namesakes(&self.doors));
     }
 
     fn line(&mut self, line: &Line<'_>) -> Result<(), Diagnostic> {

@@ -43,6 +43,8 @@ pub struct Options {
     pub state_directory: Option<PathBuf>,
     /// `control_socket`.
     pub control_socket: Option<PathBuf>,
+    /// `host_key`.
+    pub host_key: Option<PathBuf>,
 }
 
 /// The form of the log's lines.
@@ -84,6 +86,7 @@ impl Default for Options {
             accept_rule: AcceptRule::default(),
             state_directory: None,
             control_socket: None,
+            host_key: None,
         }
     }
 }
@@ -133,6 +136,7 @@ impl Options {
             }
             OptionName::StateDirectory => self.state_directory = path,
             OptionName::ControlSocket => self.control_socket = path,
+            OptionName::HostKey => self.host_key = path,
         }
         Ok(())
     }

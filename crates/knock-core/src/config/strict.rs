@@ -2,7 +2,8 @@
 
 use super::MAX_ERRORS;
 use super::diagnostic::Diagnostic;
-use super::door::{Door, SequenceSource};
+use super::door::Door;
+use super::secret::Secret;
 use super::value::FlagRule;
 use crate::knock::{Protocol, TcpFlags};
 
@@ -25,18 +26,19 @@ fn restrict(door: &mut Door) -> Option<Diagnostic> {
     let FlagRule { required, excluded } = door.flags;
     let flags =
         FlagRule { required: required.union(BEGINS.required), excluded: excluded.union(BEGINS.excluded) };
-    if flags.required.intersects(flags.excluded) && takes_tcp(&door.sequence) {
+    if flags.required.intersects(flags.excluded) && takes_tcp(&door.secret) {
         let found = "a strict door whose tcpflags fit no packet that begins a connection";
-        let error = Diagnostic::error(door.sequence_span.clone(), found, "tcpflags = syn, or no tcpflags");
+        let error = Diagnostic::error(door.secret_span.clone(), found, "tcpflags = syn, or no tcpflags");
         return Some(error.with_help("with strict = no in [options] other packets are knocks as well"));
     }
     door.flags = flags;
     None
 }
 
-fn takes_tcp(sequence: &SequenceSource) -> bool {
-    match sequence {
-        SequenceSource::Fixed(sequence) => sequence.steps().iter().any(|step| step.protocol == Protocol::Tcp),
-        SequenceSource::OneTime(_) => true,
+fn takes_tcp(secret: &Secret) -> bool {
+    match secret {
+        Secret::Fixed(sequence) => sequence.steps().iter().any(|step| step.protocol == Protocol::Tcp),
+        Secret::OneTime(_) | Secret::Rolling(_) => true,
+        Secret::Keys(_) | Secret::Fwknop { .. } => false,
     }
 }

@@ -71,7 +71,7 @@ fn reads_every_directive() {
         (start.as_str(), stop.as_deref()),
         ("echo 192.0.2.7 # and 192.0.2.7", Some("echo = 192.0.2.7"))
     );
-    assert_eq!(second.sequence, SequenceSource::OneTime("/etc/knockd/list".into()));
+    assert_eq!(second.secret, Secret::OneTime("/etc/knockd/list".into()));
     assert_eq!(second.seq_timeout, Duration::from_secs(25));
     assert_eq!(second.commands.timeout, Duration::from_secs(10));
     assert_eq!(second.commands.for_source(source), None);
@@ -247,7 +247,7 @@ fn each_mistake_has_its_place_and_what_was_expected() {
         ("[a]\n".into(), "f:1:2: error: door \"a\" has no sequence; expected Sequence or One_Time_Sequences"),
         (
             "[Options]\n".into(),
-            "f:1:2: error: door \"Options\" has no sequence; expected Sequence or One_Time_Sequences in its section (the global section is written [options]",
+            "f:1:2: error: door \"Options\" has no sequence; expected Sequence or One_Time_Sequences in its section, or a key: rolling_key, authorized_keys or fwknop_key (the global section is written [options]",
         ),
         (
             "[options]\nsequence = 1\n".into(),
@@ -496,7 +496,7 @@ fn what_knockd_reads_as_it_was_meant_stays_accepted() {
         "\u{feff}[a]\r\nsequence = 7142 , 8319:udp, 5623 # mine\r\nseq_timeout = 5 # s\r\ntcpflags = syn, ack\r\n",
     );
     assert_eq!(config.doors[0].seq_timeout, Duration::from_secs(5));
-    let SequenceSource::Fixed(sequence) = &config.doors[0].sequence else { panic!() };
+    let Secret::Fixed(sequence) = &config.doors[0].secret else { panic!() };
     assert_eq!(sequence.to_string(), "7142:tcp,8319:udp,5623:tcp");
     for empty in ["", "\n", "# nothing\n", "[options]\n"] {
         assert_eq!(good(empty).doors, [], "{empty:?}");
@@ -642,7 +642,7 @@ proptest! {
         let written: Vec<_> =
             steps.iter().map(|(port, udp)| format!("{port}{}", if *udp { ":UDP" } else { "" })).collect();
         let config = good(&format!("[a]\nsequence = {}\n", written.join(",")));
-        let SequenceSource::Fixed(sequence) = &config.doors[0].sequence else { panic!() };
+        let Secret::Fixed(sequence) = &config.doors[0].secret else { panic!() };
         let read_back = crate::sequence::Sequence::parse(&sequence.to_string());
         prop_assert_eq!(read_back.as_ref(), Ok(sequence));
         prop_assert_eq!(sequence.steps().len(), steps.len());
@@ -652,4 +652,64 @@ proptest! {
 /// `PROPTEST_CASES` where it is set: proptest reads it only for its own default.
 fn cases(default: u32) -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn doors_may_be_opened_by_keys() {
+    let config = good(
+        "[options]\nhost_key = /etc/knockd/key\n\
+         [ssh]\nauthorized_keys = keys\nspa_port = 5000\naddress = match\nopen = 22/tcp\n\
+         [web]\nrolling_key = /etc/knockd/rolling\nopen = 443/tcp\n\
+         [old]\nfwknop_key = k\nfwknop_hmac = h\nopen = 22/tcp\n",
+    );
+    let secrets: Vec<_> = config.doors.iter().map(|door| &door.secret).collect();
+    let fwknop = Secret::Fwknop { key: "k".into(), hmac: "h".into() };
+    assert_eq!(
+        secrets,
+        [&Secret::Keys("keys".into()), &Secret::Rolling("/etc/knockd/rolling".into()), &fwknop]
+    );
+    assert_eq!(config.options.host_key, Some("/etc/knockd/key".into()));
+    let [ssh, _, old] = config.doors.as_slice() else { panic!() };
+    assert_eq!((ssh.spa_port, ssh.address_must_match), (5000, true));
+    assert_eq!((old.spa_port, old.address_must_match), (62201, false));
+}
+
+#[test]
+fn keys_stand_alone() {
+    for (text, found) in [
+        (
+            "sequence = 1,2,3\nauthorized_keys = k",
+            "f:3:19: error: a door with both Sequence and authorized_keys",
+        ),
+        (
+            "rolling_key = r\nauthorized_keys = k",
+            "f:3:19: error: a door with both rolling_key and authorized_keys",
+        ),
+        ("fwknop_key = k", "f:2:14: error: fwknop_key without fwknop_hmac"),
+        ("fwknop_hmac = k", "f:2:15: error: fwknop_hmac without fwknop_key"),
+        ("sequence = 1,2,3\nspa_port = 5", "f:3:1: error: spa_port in a door with a sequence"),
+        ("rolling_key = r\naddress = match", "f:3:1: error: address in a door without authorized_keys"),
+        (
+            "authorized_keys = k\naddress = mine",
+            "f:3:11: error: unknown value \"mine\"; expected match or any",
+        ),
+        ("authorized_keys = k\nspa_port = 0", "f:3:12: error: \"0\" is no UDP port"),
+        ("authorized_keys =", "f:2:"),
+        ("authorized_keys = k\ntcpflags = syn", "f:3:1: warning: TCPFlags in a door without a sequence"),
+    ] {
+        let told = all_messages(&format!("[a]\n{text}\n"));
+        assert!(told.iter().any(|line| line.starts_with(found)), "{text}: {told:?}");
+    }
+    let told = all_messages("[a]\nauthorized_keys = k\n[a]\nauthorized_keys = l\n");
+    assert!(
+        told[0].starts_with("f:4:19: error: another door with authorized_keys is called \"a\""),
+        "{told:?}"
+    );
+}
+
+fn all_messages(text: &str) -> Vec<String> {
+    [Severity::Error, Severity::Warning]
+        .into_iter()
+        .flat_map(|severity| messages(text.as_bytes(), severity))
+        .collect()
 }

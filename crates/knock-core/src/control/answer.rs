@@ -451,6 +451,7 @@ impl From<&Recorded> for EventKind {
     fn from(recorded: &Recorded) -> Self {
         match recorded {
             Recorded::Knock { what, .. } => what.into(),
+            Recorded::Admitted(_) => Self::Opening,
             Recorded::Opened { .. } => Self::Opened,
             Recorded::Extended { .. } => Self::Extended,
             Recorded::Refused(_) => Self::Refused,

@@ -27,6 +27,8 @@ pub struct Job {
     pub address: IpAddr,
     /// For `/bin/sh -c`.
     pub command: String,
+    /// Whose key it was knocked with, where that is known.
+    pub user: Option<String>,
     /// Whether it closes what another has opened.
     pub closes: bool,
 }
@@ -47,6 +49,8 @@ pub struct Opening {
     pub door: DoorKey,
     /// Who knocked.
     pub source: IpAddr,
+    /// Whose key it was knocked with, where that is known.
+    pub user: Option<String>,
     /// Whom it opens for: the source alone, unless the door widens.
     pub network: Network,
     /// Whether the kernel opens it.
@@ -75,8 +79,17 @@ impl Opening {
             None => Some(door.commands.timeout),
         };
         let native = door.native.is_some();
-        let opening =
-            Self { door: door.key.clone(), source, network, native, start, stop, time, by_hand: false };
+        let opening = Self {
+            door: door.key.clone(),
+            source,
+            user: None,
+            network,
+            native,
+            start,
+            stop,
+            time,
+            by_hand: false,
+        };
         (native || opening.start.is_some()).then_some(opening)
     }
 

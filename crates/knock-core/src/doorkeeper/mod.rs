@@ -139,7 +139,8 @@ impl Doorkeeper {
                 continue;
             }
             let time = until.map(|until| until.since(opened));
-            let opening = Opening { door, source, network, native, start: None, stop, time, by_hand };
+            let user = None;
+            let opening = Opening { door, source, user, network, native, start: None, stop, time, by_hand };
             let id = GrantId(self.next_id());
             self.by_holder.insert((opening.door.clone(), network), id);
             let grant = Grant { earlier_boot, ..Grant::new(opening, State::Open, opened) };
@@ -165,8 +166,8 @@ impl Doorkeeper {
             }
             _ if opening.lasts() => self.begin(opening, now, actions),
             _ => {
-                let Opening { door, source, start, .. } = opening;
-                self.request(door, source, start.unwrap_or_default(), Purpose::Once, actions);
+                let Opening { door, source, user, start, .. } = opening;
+                self.request((door, source, user), start.unwrap_or_default(), Purpose::Once, actions);
             }
         }
     }
@@ -233,9 +234,9 @@ impl Doorkeeper {
             actions.push(Action::Open { grant: id, door, source, network, until, extended: false });
         }
         let Some(start) = start.clone() else { return self.open_until(id, until) };
-        let (door, source) = (door.clone(), *source);
+        let whose = (door.clone(), *source, grant.opening.user.clone());
         grant.state = State::Starting;
-        self.request(door, source, start, Purpose::Start(id), actions);
+        self.request(whose, start, Purpose::Start(id), actions);
     }
 
     fn extend(
@@ -247,6 +248,7 @@ impl Doorkeeper {
     ) {
         let Some(grant) = self.grants.get_mut(&id) else { return };
         grant.opening.time = opening.time.filter(|_| until.is_some());
+        grant.opening.user.clone_from(&opening.user);
         grant.opening.by_hand |= opening.by_hand;
         (grant.again, grant.ends) = (None, None);
         let (door, source, network) = (opening.door.clone(), opening.source, opening.network);
@@ -374,7 +376,8 @@ impl Doorkeeper {
         let Some(stop) = stop else { return self.finish(id, now, actions) };
         actions.extend(native.then(|| Action::Shut(door.clone(), network)));
         grant.state = State::Stopping;
-        self.request(door, source, stop, Purpose::Stop(id), actions);
+        let user = grant.opening.user.clone();
+        self.request((door, source, user), stop, Purpose::Stop(id), actions);
     }
 
     /// A grant is over; somebody may have knocked meanwhile.
@@ -449,8 +452,8 @@ impl Doorkeeper {
         if let Some(until) = grant.until {
             self.deadlines.remove(&(until, id));
         }
-        let Opening { door, source, stop, .. } = grant.opening.clone();
-        self.request(door, source, stop.unwrap_or_default(), Purpose::Stop(id), actions);
+        let Opening { door, source, user, stop, .. } = grant.opening.clone();
+        self.request((door, source, user), stop.unwrap_or_default(), Purpose::Stop(id), actions);
     }
 
     fn open_until(&mut self, id: GrantId, until: Option<Timestamp>) {
@@ -485,14 +488,13 @@ impl Doorkeeper {
 
     fn request(
         &mut self,
-        door: DoorKey,
-        address: IpAddr,
+        (door, address, user): (DoorKey, IpAddr, Option<String>),
         command: String,
         purpose: Purpose,
         actions: &mut Vec<Action>,
     ) {
         let closes = matches!(purpose, Purpose::Stop(_));
-        let job = Job { id: JobId(self.next_id()), door, address, command, closes };
+        let job = Job { id: JobId(self.next_id()), door, address, user, command, closes };
         actions.extend(self.turns.join(job, purpose).into_iter().map(Action::Run));
     }
 

@@ -28,6 +28,7 @@ fn key(door: &str) -> DoorKey {
 fn by_commands(door: &str, from: u32, stop: Option<&str>) -> Opening {
     let source = address(from);
     Opening {
+        user: None,
         door: key(door),
         source,
         network: Network::host(source),

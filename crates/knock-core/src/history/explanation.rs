@@ -86,6 +86,7 @@ impl Recorded {
     pub fn sentence(&self, secrets: bool) -> String {
         match self {
             Self::Knock { what, of, within } => of_knock(*what, *of, *within, secrets),
+            Self::Admitted(user) => format!("a good knock with the key of {user}"),
             Self::Opened { lasts: Some(lasts) } => format!("opened for {}", shown(*lasts)),
             Self::Opened { lasts: None } => "opened until it is closed".into(),
             Self::Extended { lasts: Some(lasts) } => {

@@ -46,6 +46,8 @@ pub enum Recorded {
         /// How long after the first knock the last may come; where the door was cooling down, how long it does.
         within: Duration,
     },
+    /// It was knocked at with a key that may open it; whose that is.
+    Admitted(String),
     /// The door was opened.
     Opened {
         /// For how long; `None` until somebody closes it.
@@ -76,7 +78,11 @@ impl Recorded {
 
     /// Whether only somebody who knows more than the first port brings this about.
     fn is_beyond_first_knock(&self) -> bool {
-        matches!(self, Self::Knock { what, .. } if right_knocks(what) > 1)
+        match self {
+            Self::Knock { what, .. } => right_knocks(what) > 1,
+            Self::Admitted(_) => true,
+            _ => false,
+        }
     }
 }
 

@@ -99,6 +99,7 @@ fn those_who_got_further_leave_room_for_others() {
 #[test]
 fn a_knock_is_remembered_with_what_its_door_gives() {
     let door = TrackedDoor {
+        slot: 0,
         key: DoorKey { name: "ssh".into(), namesake: 0 },
         sequence: Sequence::parse("1,2,3").ok(),
         one_time: false,

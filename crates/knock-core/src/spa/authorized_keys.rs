@@ -7,6 +7,7 @@
 //! A line that cannot be read counts for nothing, and is told; the others count, as with `sshd`. Options of OpenSSH's that
 //! say what a session may do mean nothing to a knock, and are passed over.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -129,6 +130,7 @@ pub struct KeyFile {
 /// Reads a file; `to_unix` makes seconds since 1970 of a time, where there is such a time.
 pub fn read_keys(text: &str, to_unix: &dyn Fn(Civil) -> Option<i64>) -> KeyFile {
     let mut file = KeyFile::default();
+    let mut seen = HashSet::new();
     let mut offset = 0;
     for (number, with_end) in text.split_inclusive('\n').enumerate() {
         let line = with_end.trim();
@@ -143,7 +145,7 @@ pub fn read_keys(text: &str, to_unix: &dyn Fn(Civil) -> Option<i64>) -> KeyFile 
             break;
         }
         match (Line { text: line, to_unix }).read(number + 1) {
-            Ok(key) if file.keys.iter().any(|other| other.key == key.key) => {
+            Ok(key) if !seen.insert(key.key.fingerprint()) => {
                 let found = format!(
                     "the key of {} stands in this file before: this line counts for nothing",
                     key.name
@@ -178,7 +180,12 @@ impl Line<'_> {
             verify: false,
             line,
         };
+        let mut seen = HashSet::new();
         for option in options {
+            if !seen.insert(option.name.to_ascii_lowercase()) && option.value.is_some() {
+                let found = format!("{} stands twice", option.name);
+                return Err(Fault::new(option.span, found, "each option once"));
+            }
             self.set(&mut read, &option)?;
         }
         Ok(read)
@@ -225,7 +232,8 @@ impl Line<'_> {
 }
 
 fn civil(text: &str) -> Option<Civil> {
-    let (digits, utc) = text.strip_suffix(['Z', 'z']).map_or((text, false), |digits| (digits, true));
+    let utc = text.strip_suffix(['Z', 'z']).or_else(|| text.strip_suffix("UTC"));
+    let (digits, utc) = utc.map_or((text, false), |digits| (digits, true));
     if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -303,6 +311,10 @@ fn split(line: &str) -> Result<(Vec<Option_>, Range<usize>), Fault> {
         let rest = line.get(end..).unwrap_or_default();
         match rest.chars().next() {
             Some(',') => at = end + 1,
+            Some(c) if !c.is_whitespace() => {
+                let expected = "a comma and another option, or a space and the key";
+                return Err(Fault::new(end..line.len(), "something behind an option's value", expected));
+            }
             Some(_) => {
                 let start = end + (rest.len() - rest.trim_start().len());
                 return Ok((options, start..line.len()));
@@ -361,10 +373,12 @@ fn public_key(line: &str, span: Range<usize>) -> Result<(SshKey, String), Fault>
     if text.is_empty() {
         return Err(fault("a line without a key".into(), "[OPTIONS] TYPE KEY [COMMENT]"));
     }
-    let key = PublicKey::from_openssh(text).map_err(|error| {
+    let mut words = text.split_whitespace();
+    let key = [words.next(), words.next()].map(Option::unwrap_or_default).join(" ");
+    let key = PublicKey::from_openssh(&key).map_err(|error| {
         fault(format!("no public key: {error}"), "a line of a .pub file, such as ssh-ed25519 AAAA... name")
     })?;
-    let comment = text.split_whitespace().skip(2).collect::<Vec<_>>().join(" ");
+    let comment = words.collect::<Vec<_>>().join(" ");
     let comment = comment.chars().filter(|c| !c.is_control()).collect();
     let key = SshKey::new(key.key_data().clone())
         .map_err(|why| fault(why, "ssh-ed25519, ecdsa-sha2-nistp256 or a FIDO token's key"))?;

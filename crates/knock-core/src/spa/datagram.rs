@@ -117,11 +117,40 @@ fn signed(host: &HostPublicKey, encapsulated: &[u8; ENCAPSULATED], request: &[u8
     enveloped(NAMESPACE, &message)
 }
 
+type Sender = AeadCtxS<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>;
+
+const UNUSABLE: &str = "nothing can be sealed to the server's key: it is no X25519 key";
+
+/// A secret for the owner of this public key, and what tells it to them; `None` where everybody could work it out.
+fn encapsulate(host: &[u8; 32], random: [u8; 32]) -> Option<([u8; ENCAPSULATED], Sender)> {
+    let key = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(host).ok()?;
+    let mut random = Once(random);
+    let (encapsulated, context) =
+        hpke::setup_sender_with_rng::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>(
+            &OpModeS::Base,
+            &key,
+            INFO,
+            &mut random,
+        )
+        .ok()?;
+    Some((encapsulated.to_bytes().into(), context))
+}
+
+/// That something can be sealed to this public key, and that it is written as its owner writes it: otherwise they could
+/// not open it.
+pub(super) fn check_public(key: &[u8; 32]) -> Result<(), BadKey> {
+    let [first, middle @ .., last] = key;
+    let is_reduced =
+        *last < 0x7f || *last == 0x7f && (*first < 0xed || middle.iter().any(|byte| *byte != 0xff));
+    let usable = is_reduced && encapsulate(key, [1; 32]).is_some();
+    if usable { Ok(()) } else { Err(BadKey(UNUSABLE)) }
+}
+
 /// A knock that is being made: its key is chosen, and the request is to be signed.
 pub struct Sealing<'a> {
     host: &'a HostPublicKey,
     encapsulated: [u8; ENCAPSULATED],
-    context: AeadCtxS<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256>,
+    context: Sender,
     request: [u8; SIGNED],
 }
 
@@ -129,17 +158,11 @@ impl<'a> Sealing<'a> {
     /// Begins a knock with this request, with 32 random bytes that are never used again.
     ///
     /// # Errors
-    /// Where the server's key is one that nothing can be sealed to.
-    pub fn begin(request: &Request, host: &'a HostPublicKey, random: [u8; 32]) -> Result<Self, BadKey> {
-        const NO_KEY: BadKey = BadKey("nothing can be sealed to the server's key: it is no X25519 key");
-        let key = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(host.bytes()).map_err(|_| NO_KEY)?;
-        let (encapsulated, context) = hpke::setup_sender_with_rng::<
-            ChaCha20Poly1305,
-            HkdfSha256,
-            X25519HkdfSha256,
-        >(&OpModeS::Base, &key, INFO, &mut Once(random))
-        .map_err(|_| NO_KEY)?;
-        Ok(Self { host, encapsulated: encapsulated.to_bytes().into(), context, request: request.to_bytes() })
+    /// Where the request is one that no server reads as it is meant, or nothing can be sealed to the server's key.
+    pub fn begin(request: &Request, host: &'a HostPublicKey, random: [u8; 32]) -> Result<Self, Malformed> {
+        let request = request.to_bytes()?;
+        let (encapsulated, context) = encapsulate(host.bytes(), random).ok_or(Malformed(UNUSABLE))?;
+        Ok(Self { host, encapsulated, context, request })
     }
 
     /// What the user's SSH key is to sign: the blob of `PROTOCOL.sshsig`, ready for `ssh-agent`.
@@ -151,8 +174,12 @@ impl<'a> Sealing<'a> {
     ///
     /// # Errors
     /// Where the signature does not fit: RSA's do not.
-    pub fn finish(mut self, signature: &[u8]) -> Result<[u8; LENGTH], Malformed> {
-        let mut content = request::content(&self.request, signature)?;
+    pub fn finish(self, signature: &[u8]) -> Result<[u8; LENGTH], Malformed> {
+        let content = request::content(&self.request, signature)?;
+        self.seal(content)
+    }
+
+    pub(super) fn seal(mut self, mut content: [u8; CONTENT]) -> Result<[u8; LENGTH], Malformed> {
         let buffer = InOutBuf::from(content.as_mut_slice());
         let tag =
             self.context.seal_inout_detached(buffer, &[]).map_err(|_| Malformed("it cannot be sealed"))?;

@@ -6,12 +6,14 @@
 //!
 //! Nothing in it is a secret that opens anything.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use super::DEFAULT_PORT;
 use super::host_key::HostPublicKey;
 use super::request::MAX_DOOR_NAME;
+use super::signature::Fingerprint;
 
 /// What such a line begins with.
 pub const SCHEME: &str = "knock://";
@@ -66,15 +68,19 @@ impl FromStr for Enrolment {
         let (host, port) = server_of(server)?;
         let doors = doors.split(',').map(door).collect::<Result<Vec<_>, _>>()?;
         let (mut host_key, mut verify, mut key) = (None, None, None);
+        let mut seen = BTreeSet::new();
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = unescaped(value)?;
+            if !seen.insert(name) {
+                return Err(format!("{name} stands twice in the line: whose is it?"));
+            }
             match name {
                 "host-key" => {
                     host_key = Some(value.parse().map_err(|error| format!("host-key: {error}"))?);
                 }
                 "verify" => verify = Some(number(&value)?),
-                "key" => key = Some(value),
+                "key" => key = Some(fingerprint(value)?),
                 // A later version may say more.
                 _ => {}
             }
@@ -87,19 +93,29 @@ impl FromStr for Enrolment {
 fn server_of(text: &str) -> Result<(String, u16), String> {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, "")) => (host.to_owned(), None),
-        Some((host, rest)) => (host.to_owned(), Some(rest.strip_prefix(':').unwrap_or(rest))),
+        Some((host, rest)) => {
+            let port = rest.strip_prefix(':').ok_or_else(|| format!("{rest:?} is no port"))?;
+            (host.to_owned(), Some(port))
+        }
         None => match text.split_once(':') {
             Some((host, port)) => (unescaped(host)?, Some(port)),
             None => (unescaped(text)?, None),
         },
     };
-    if host.is_empty()
-        || host.starts_with('-')
-        || host.contains(|c: char| c.is_whitespace() || c.is_control())
-    {
+    // It ends up in command lines and files.
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:%".contains(&byte);
+    if host.is_empty() || host.starts_with('-') || !host.bytes().all(fits) {
         return Err(format!("{host:?} is no host"));
     }
     Ok((host, port.map_or(Ok(DEFAULT_PORT), number)?))
+}
+
+/// The client takes what begins otherwise for a file's name.
+fn fingerprint(text: String) -> Result<String, String> {
+    match text.parse::<Fingerprint>() {
+        Ok(_) => Ok(text),
+        Err(expected) => Err(format!("key: {expected}")),
+    }
 }
 
 fn number(text: &str) -> Result<u16, String> {

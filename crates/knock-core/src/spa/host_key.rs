@@ -10,6 +10,8 @@ use hpke::{Deserializable as _, Kem, Serializable as _};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::datagram::check_public;
+
 /// What the file's one line begins with.
 const WORD: &str = "toctoc-knock-key";
 /// Makes a gate's key of a public key.
@@ -163,7 +165,9 @@ impl FromStr for HostPublicKey {
     type Err = BadKey;
 
     fn from_str(text: &str) -> Result<Self, BadKey> {
-        Ok(Self::new(*decoded(text)?))
+        let key = decoded(text)?;
+        check_public(&key)?;
+        Ok(Self::new(*key))
     }
 }
 

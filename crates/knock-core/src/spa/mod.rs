@@ -8,6 +8,7 @@
 //! `docs/spa-protocol.md` describes every byte, and what it is good against.
 
 mod authorized_keys;
+mod budget;
 mod datagram;
 mod enrolment;
 mod host_key;
@@ -19,6 +20,7 @@ mod verdict;
 use std::time::Duration;
 
 pub use authorized_keys::{AuthorizedKey, Civil, KeyFile, MAX_KEYS, read_keys};
+pub use budget::Budget;
 pub use datagram::{LENGTH, Opened, Sealing, Unsealed, gate, open, passes_gate};
 pub use enrolment::{Enrolment, SCHEME};
 pub use host_key::{BadKey, HostKey, HostPublicKey};
@@ -35,3 +37,5 @@ pub const WINDOW: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

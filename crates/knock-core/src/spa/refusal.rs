@@ -16,6 +16,13 @@ pub enum Refusal {
     TooMany,
     /// The gate is right but it was not sealed to this server's key, or was changed on its way.
     Unsealed,
+    /// It is no packet of fwknop's that this server accepts.
+    Fwknop {
+        /// It was made with the door's key.
+        authentic: bool,
+        /// In words.
+        why: String,
+    },
     /// What was sealed is no request.
     Malformed(String),
     /// No door with keys has this name.
@@ -45,6 +52,12 @@ pub enum Refusal {
     NotForDoor(String),
     /// The key is not for this address.
     NotFrom(String, IpAddr),
+    /// The door is not for this address.
+    NotAllowed(String, IpAddr),
+    /// It went to this address, at which the door is not knocked at.
+    Elsewhere(String, IpAddr),
+    /// It asks for this port, which the door does not open.
+    Port(String, String),
     /// The door opens for stated addresses only, which are the packet's own.
     Address {
         /// Whose key it is.
@@ -54,12 +67,16 @@ pub enum Refusal {
     },
 }
 
+/// How much is told of why, in characters.
+const LONGEST: usize = 300;
+
 impl Refusal {
     /// One word for each reason, for programs.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::TooMany => "too_many",
             Self::Unsealed => "unsealed",
+            Self::Fwknop { .. } => "fwknop",
             Self::Malformed(_) => "malformed",
             Self::NoSuchDoor(_) => "no_such_door",
             Self::UnknownKey(_) => "unknown_key",
@@ -72,13 +89,16 @@ impl Refusal {
             Self::Unverified(_) => "unverified",
             Self::NotForDoor(_) => "not_for_door",
             Self::NotFrom(..) => "not_from",
+            Self::NotAllowed(..) => "not_allowed",
+            Self::Elsewhere(..) => "elsewhere",
+            Self::Port(..) => "port",
             Self::Address { .. } => "address",
         }
     }
 
     /// Whether the key's owner has made the knock.
     pub const fn is_authentic(&self) -> bool {
-        self.user().is_some()
+        matches!(self, Self::Fwknop { authentic: true, .. }) || self.user().is_some()
     }
 
     /// Whose knock it is, where that is certain.
@@ -88,6 +108,9 @@ impl Refusal {
             | Self::Unverified(name)
             | Self::NotForDoor(name)
             | Self::NotFrom(name, _)
+            | Self::NotAllowed(name, _)
+            | Self::Elsewhere(name, _)
+            | Self::Port(name, _)
             | Self::Address { name, .. } => Some(name),
             _ => None,
         }
@@ -96,8 +119,9 @@ impl Refusal {
     /// As short as an honest one is: what a stranger wrote fills no log.
     #[must_use]
     pub fn shortened(mut self) -> Self {
-        if let Self::Malformed(text) | Self::NoSuchDoor(text) = &mut self {
-            *text = text.chars().filter(|c| !c.is_control()).take(2 * MAX_DOOR_NAME).collect();
+        let longest = if matches!(self, Self::NoSuchDoor(_)) { MAX_DOOR_NAME } else { LONGEST };
+        if let Self::Malformed(text) | Self::NoSuchDoor(text) | Self::Fwknop { why: text, .. } = &mut self {
+            *text = text.chars().filter(|c| !c.is_control()).take(longest).collect();
         }
         self
     }
@@ -110,8 +134,9 @@ impl fmt::Display for Refusal {
             Self::Unsealed => {
                 f.write_str("it was not sealed to this server's key, or was changed on its way: does the client have the key that knockctl host-key prints?")
             }
+            Self::Fwknop { why, .. } => f.write_str(why),
             Self::Malformed(what) => write!(f, "no request: {what}"),
-            Self::NoSuchDoor(door) => write!(f, "no door with keys is called \"{door}\""),
+            Self::NoSuchDoor(door) => write!(f, "no door with keys is called {door:?}"),
             Self::UnknownKey(key) => write!(f, "the door does not know the key {key}"),
             Self::Expired(key) => write!(f, "the time of the key {key} is over (expiry-time)"),
             Self::Clock { ahead, by } => {
@@ -131,6 +156,13 @@ impl fmt::Display for Refusal {
             Self::Unverified(name) => write!(f, "the token of {name} asked for no PIN, which verify-required demands"),
             Self::NotForDoor(name) => write!(f, "the key of {name} is not for this door (doors)"),
             Self::NotFrom(name, address) => write!(f, "the key of {name} is not for {address} (from)"),
+            Self::NotAllowed(name, address) => {
+                write!(f, "the knock of {name} is for {address}, which the door is not for (allow_from)")
+            }
+            Self::Elsewhere(name, to) => {
+                write!(f, "the knock of {name} went to {to}, where the door is not knocked at")
+            }
+            Self::Port(name, port) => write!(f, "the knock of {name} asks for {port}, which the door does not open"),
             Self::Address { name, stated: None } => {
                 write!(f, "the knock of {name} states no address, which address = match demands")
             }

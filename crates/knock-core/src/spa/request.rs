@@ -20,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::signature::Fingerprint;
+use crate::packet::is_host;
 
 /// How long what is sealed is.
 pub(super) const CONTENT: usize = 256;
@@ -70,15 +71,16 @@ impl fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 impl Request {
-    pub(super) fn to_bytes(&self) -> [u8; SIGNED] {
-        let lasts = self.lasts.map_or(0, |lasts| u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX));
+    /// Nothing is cut short: what the server would not read as it was meant is refused here.
+    pub(super) fn to_bytes(&self) -> Result<[u8; SIGNED], Malformed> {
+        let lasts = self.lasts.map_or(Ok(0), seconds)?;
         let (kind, address) = match self.address {
             Address::Source => (0, [0; 16]),
             Address::Stated(IpAddr::V4(address)) => (4, padded(&address.octets())),
             Address::Stated(IpAddr::V6(address)) => (6, address.octets()),
         };
-        let name = self.door.as_bytes();
-        let name = name.get(..MAX_DOOR_NAME).unwrap_or(name);
+        check_address(self.address)?;
+        let name = check_name(&self.door)?.as_bytes();
         let parts: [&[u8]; 8] = [
             &[VERSION, 0],
             &self.time.to_be_bytes(),
@@ -89,8 +91,15 @@ impl Request {
             &padded::<MAX_DOOR_NAME>(name),
             &self.key.0,
         ];
-        padded(&parts.concat())
+        Ok(padded(&parts.concat()))
     }
+}
+
+fn seconds(lasts: Duration) -> Result<u32, Malformed> {
+    let seconds = u32::try_from(lasts.as_secs()).ok().filter(|_| lasts.subsec_nanos() == 0);
+    seconds
+        .filter(|seconds| *seconds != 0)
+        .ok_or(Malformed("the time it asks for is not one of whole seconds, from 1 to 4294967295"))
 }
 
 /// The bytes and zeros behind them.
@@ -153,23 +162,36 @@ impl Rest<'_> {
 fn address(kind: u8, bytes: [u8; 16]) -> Result<Address, Malformed> {
     let (first, rest) = bytes.split_first_chunk::<4>().ok_or(Malformed("it ends too early"))?;
     let zero = rest.iter().all(|byte| *byte == 0);
-    match kind {
-        0 if zero && *first == [0; 4] => Ok(Address::Source),
-        4 if zero => Ok(Address::Stated(Ipv4Addr::from(*first).into())),
-        6 => Ok(Address::Stated(Ipv6Addr::from(bytes).into())),
-        _ => Err(Malformed("its address is none")),
+    let address = match kind {
+        0 if zero && *first == [0; 4] => Address::Source,
+        4 if zero => Address::Stated(Ipv4Addr::from(*first).into()),
+        6 => Address::Stated(Ipv6Addr::from(bytes).into()),
+        _ => return Err(Malformed("its address is none")),
+    };
+    check_address(address)
+}
+
+/// What is no host's some firewall or command may take for everybody's.
+fn check_address(address: Address) -> Result<Address, Malformed> {
+    match address {
+        Address::Stated(stated) if !is_host(stated) => {
+            Err(Malformed("its address is one that no packet comes from"))
+        }
+        address => Ok(address),
     }
 }
 
 fn name(length: usize, bytes: &[u8; MAX_DOOR_NAME]) -> Result<String, Malformed> {
-    const NO_NAME: Malformed = Malformed("its door's name is none");
     let (name, padding) = bytes.split_at_checked(length).ok_or(NO_NAME)?;
-    if name.is_empty() || padding.iter().any(|byte| *byte != 0) {
+    if padding.iter().any(|byte| *byte != 0) {
         return Err(NO_NAME);
     }
-    let name = str::from_utf8(name).map_err(|_| NO_NAME)?;
-    if name.contains(char::is_control) {
-        return Err(NO_NAME);
-    }
-    Ok(name.to_owned())
+    check_name(str::from_utf8(name).map_err(|_| NO_NAME)?).map(ToOwned::to_owned)
+}
+
+const NO_NAME: Malformed = Malformed("its door's name is none: 1 to 32 bytes of text are expected");
+
+fn check_name(name: &str) -> Result<&str, Malformed> {
+    let fits = (1..=MAX_DOOR_NAME).contains(&name.len()) && !name.contains(char::is_control);
+    if fits { Ok(name) } else { Err(NO_NAME) }
 }

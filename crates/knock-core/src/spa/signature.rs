@@ -27,16 +27,16 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// Reads what is shown; the error says what was expected.
+/// What is shown; the error says what was expected.
 impl FromStr for Fingerprint {
     type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, &'static str> {
-        const EXPECTED: &str = "expected SHA256: and 43 characters, as ssh-keygen -l shows a key";
-        let mut hash = [0; 32];
-        let encoded = text.strip_prefix("SHA256:").ok_or(EXPECTED)?;
-        let decoded = Base64Unpadded::decode(encoded, &mut hash).map_err(|_| EXPECTED)?;
-        if decoded.len() == hash.len() { Ok(Self(hash)) } else { Err(EXPECTED) }
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected a fingerprint as ssh-keygen -l shows it: SHA256: and 43 characters";
+        let hash = text.strip_prefix("SHA256:").ok_or(EXPECTED)?;
+        let mut bytes = [0; 32];
+        let decoded = Base64Unpadded::decode(hash, &mut bytes).map_err(|_| EXPECTED)?;
+        if decoded.len() == 32 { Ok(Self(bytes)) } else { Err(EXPECTED) }
     }
 }
 
@@ -77,6 +77,28 @@ pub fn unsupported(algorithm: &Algorithm) -> Option<String> {
     Some(format!("{what}: make another with ssh-keygen -t ed25519"))
 }
 
+/// That it is a key with which somebody, and not everybody, can sign.
+fn check_point(data: &KeyData) -> Result<(), String> {
+    let usable = match data {
+        KeyData::Ed25519(key) => is_strong(&key.0),
+        KeyData::SkEd25519(key) => is_strong(&key.public_key().0),
+        KeyData::Ecdsa(key) => is_on_curve(key.as_sec1_bytes()),
+        KeyData::SkEcdsaSha2NistP256(key) => is_on_curve(key.ec_point().as_bytes()),
+        _ => false,
+    };
+    if usable { Ok(()) } else { Err("its numbers are no key that ssh-keygen makes".into()) }
+}
+
+/// A key of small order has signatures that anybody can make.
+fn is_strong(key: &[u8; 32]) -> bool {
+    ed25519_dalek::VerifyingKey::from_bytes(key).is_ok_and(|key| !key.is_weak())
+}
+
+/// The same point can be written shorter: it would be the same key with another fingerprint, which SSH does not know.
+fn is_on_curve(point: &[u8]) -> bool {
+    point.first() == Some(&4) && p256::PublicKey::from_sec1_bytes(point).is_ok()
+}
+
 impl SshKey {
     /// This key.
     ///
@@ -89,6 +111,7 @@ impl SshKey {
         if let Some(why) = unsupported(&data.algorithm()) {
             return Err(why);
         }
+        check_point(&data)?;
         let bytes = PublicKey::from(data.clone()).to_bytes().map_err(|error| error.to_string())?;
         Ok(Self { data, fingerprint: Fingerprint(Sha256::digest(bytes).into()) })
     }

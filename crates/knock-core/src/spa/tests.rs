@@ -139,7 +139,7 @@ fn a_line_for_clients_reads_as_it_was_written() {
         doors: vec!["ssh".into(), "my web, now".into()],
         host_key: host().public().clone(),
         verify: Some(22),
-        key: Some("SHA256:a+b/c".into()),
+        key: Some(Fingerprint([0xfb; 32]).to_string()),
     };
     let line = enrolment.to_string();
     assert_eq!(line.parse(), Ok(enrolment), "{line}");
@@ -157,6 +157,128 @@ fn a_host_key_reads_as_it_was_written() {
     for wrong in ["", "toctoc-knock-key", "toctoc-knock-key x", "ssh-ed25519 AAAA"] {
         assert!(HostKey::from_text(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn nothing_is_asked_for_that_the_server_reads_otherwise() {
+    let (key, host) = (key(1), host());
+    let begun = |change: &dyn Fn(&mut Request)| {
+        let mut request = request(&key);
+        change(&mut request);
+        Sealing::begin(&request, host.public(), [9; 32]).map(|_| ())
+    };
+    assert_eq!(begun(&|_| {}), Ok(()));
+    assert_eq!(begun(&|request| request.door = "d".repeat(32)), Ok(()));
+    for door in ["", &"d".repeat(33), "\u{1b}[1m"] {
+        assert!(begun(&|request| request.door = door.into()).is_err(), "{door}");
+    }
+    for lasts in [Duration::ZERO, Duration::from_millis(1500), Duration::from_secs(1 << 32)] {
+        assert!(begun(&|request| request.lasts = Some(lasts)).is_err(), "{lasts:?}");
+    }
+    for address in ["0.0.0.0", "255.255.255.255", "224.0.0.1", "::", "ff02::1", "::ffff:192.0.2.7"] {
+        let address = Address::Stated(address.parse().unwrap());
+        assert!(begun(&|request| request.address = address).is_err(), "{address:?}");
+    }
+}
+
+#[test]
+fn a_host_key_is_one_that_only_its_owner_opens() {
+    // The points of small order, and others written otherwise than X25519 writes them (RFC 7748, section 5).
+    let order_8 = "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800";
+    let other_order_8 = "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157";
+    let numbers = [
+        "00".repeat(32),
+        format!("01{}", "00".repeat(31)),
+        order_8.into(),
+        other_order_8.into(),
+        format!("ec{}7f", "ff".repeat(30)),
+        format!("ed{}7f", "ff".repeat(30)),
+        format!("f6{}7f", "ff".repeat(30)),
+        format!("09{}80", "00".repeat(30)),
+    ];
+    for number in numbers {
+        let bytes: Vec<_> =
+            (0..32).map(|at| u8::from_str_radix(&number[2 * at..][..2], 16).unwrap()).collect();
+        let text = HostPublicKey::new(bytes.try_into().unwrap()).to_string();
+        assert!(text.parse::<HostPublicKey>().is_err(), "{number}");
+    }
+    // One key is written in one way.
+    let text = host().public().to_string();
+    let last = text.chars().last().unwrap();
+    let next = char::from(last as u8 + 1);
+    assert!(format!("{}{next}", &text[..42]).parse::<HostPublicKey>().is_err());
+}
+
+#[test]
+fn no_key_is_taken_that_everybody_can_sign_with() {
+    let line = |point: &[u8; 32]| {
+        let key = ssh_key::public::Ed25519PublicKey(*point);
+        ssh_key::PublicKey::from(ssh_key::public::KeyData::Ed25519(key)).to_openssh().unwrap()
+    };
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    // Order 1 and order 4; the last is on no curve.
+    for point in [identity, [0; 32], [2; 32]] {
+        let file = read_keys(&line(&point), &|_| Some(0));
+        assert_eq!((file.keys.len(), file.mistakes.len()), (0, 1), "{point:?}");
+    }
+    // The generator of P-256, whole, cut short, and beside the curve.
+    let x = "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
+    let y = "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+    let keys = [format!("04{x}{y}"), format!("03{x}"), format!("04{x}{x}")].map(|point| {
+        let bytes: Vec<_> =
+            (0..point.len() / 2).map(|at| u8::from_str_radix(&point[2 * at..][..2], 16).unwrap()).collect();
+        let key = ssh_key::public::EcdsaPublicKey::from_sec1_bytes(&bytes).unwrap();
+        SshKey::new(ssh_key::public::KeyData::Ecdsa(key)).is_ok()
+    });
+    assert_eq!(keys, [true, false, false]);
+}
+
+#[test]
+fn options_are_read_as_openssh_reads_them() {
+    let public = key(1).public_key().to_openssh().unwrap();
+    let public = public.trim_end_matches(" alice");
+    let (kind, data) = public.split_once(' ').unwrap();
+    for line in [
+        format!("{kind}\t {data}  alice"),
+        format!("DOORS=\"ssh\" \t{public} alice"),
+        format!("no-pty,no-pty,verify-required {public} alice"),
+        format!("expiry-time=\"20300101UTC\" {public} alice"),
+    ] {
+        let file = read_keys(&line, &|_| Some(0));
+        assert_eq!(file.mistakes, [], "{line}");
+        assert_eq!(file.keys[0].name, "alice", "{line}");
+    }
+    for line in [
+        format!("expiry-time=\"20200101\",expiry-time=\"20300101\" {public}"),
+        format!("from=\"192.0.2.0/24\",FROM=\"0.0.0.0/0\" {public}"),
+        format!("doors=\"ssh\"{public}"),
+        format!("doors=\"\" {public}"),
+        format!("cert-authority {public}"),
+        format!("door=\"ssh\" {public}"),
+    ] {
+        let file = read_keys(&line, &|_| Some(0));
+        assert_eq!((file.keys.len(), file.mistakes.len()), (0, 1), "{line}");
+    }
+}
+
+#[test]
+fn a_line_for_clients_brings_nothing_else_along() {
+    let host_key = host().public().to_string();
+    for wrong in [
+        format!("knock://[::1]5000/ssh?host-key={host_key}"),
+        format!("knock://-oProxyCommand=x/ssh?host-key={host_key}"),
+        format!("knock://a%0Ab/ssh?host-key={host_key}"),
+        format!("knock://a%22b/ssh?host-key={host_key}"),
+        format!("knock://a/ssh?host-key={host_key}&host-key={host_key}"),
+        format!("knock://a/ssh?host-key={host_key}&key=/etc/passwd"),
+        format!("knock://a/{}?host-key={host_key}", "d".repeat(33)),
+        format!("knock://a:0/ssh?host-key={host_key}"),
+    ] {
+        assert!(wrong.parse::<Enrolment>().is_err(), "{wrong}");
+    }
+    let later = format!("knock://a/ssh?host-key={host_key}&new=1");
+    assert!(later.parse::<Enrolment>().is_ok());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::What;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Door, DoorKey, FlagRule, SequenceSource};
+use crate::config::{Door, DoorKey, FlagRule, Secret};
 use crate::knock::{Knock, Protocol, TcpFlags};
 use crate::network::Network;
 use crate::sequence::{Sequence, Step};
@@ -16,6 +16,8 @@ use crate::sequence::{Sequence, Step};
 pub struct TrackedDoor {
     /// Which door this is, also after the configuration was read again.
     pub key: DoorKey,
+    /// Which of the places in which a door is followed whose sequence changes with the time; 0 for all others.
+    pub slot: u8,
     /// What is to be knocked; `None` where no one-time sequence is left.
     pub sequence: Option<Sequence>,
     /// The sequence is good for one opening: afterwards the door waits for [`super::Tracker::set_sequence`].
@@ -39,8 +41,9 @@ impl TrackedDoor {
     pub fn new(door: &Door, sequence: Option<Sequence>) -> Self {
         Self {
             key: door.key.clone(),
+            slot: 0,
             sequence,
-            one_time: matches!(door.sequence, SequenceSource::OneTime(_)),
+            one_time: matches!(door.secret, Secret::OneTime(_) | Secret::Rolling(_)),
             timeout: door.seq_timeout,
             cooldown: door.seq_cooldown,
             flags: door.flags,
@@ -48,6 +51,11 @@ impl TrackedDoor {
             strict: door.strict,
             allow_from: door.allow_from.clone(),
         }
+    }
+
+    /// What tells it from all others, also after the configuration was read again.
+    pub(super) fn identity(&self) -> (DoorKey, u8) {
+        (self.key.clone(), self.slot)
     }
 
     /// How many knocks its sequence has; 0 where none is left.
@@ -90,8 +98,8 @@ impl TrackedDoor {
 
     /// Whether a knock on this door was right wherever it was on the other as well, in its time and by its packet.
     pub(super) fn takes_the_same_as(&self, other: &Self) -> bool {
-        (&self.key, &self.sequence, self.timeout, self.flags, self.target)
-            == (&other.key, &other.sequence, other.timeout, other.flags, other.target)
+        (self.identity(), &self.sequence, self.timeout, self.flags, self.target)
+            == (other.identity(), &other.sequence, other.timeout, other.flags, other.target)
     }
 
     /// Why the door does not heed this packet, which would have been this knock of its sequence, counted from 1.

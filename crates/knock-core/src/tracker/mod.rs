@@ -154,7 +154,7 @@ impl Tracker {
     pub fn reconfigured(self, doors: Vec<TrackedDoor>, capacity: usize) -> Self {
         let mut tracker = Self::new(doors, capacity);
         let new_index: HashMap<_, _> =
-            tracker.doors.iter().enumerate().map(|(index, door)| (door.key.clone(), index)).collect();
+            tracker.doors.iter().enumerate().map(|(index, door)| (door.identity(), index)).collect();
         (tracker.keys, tracker.counters) = (self.keys, self.counters);
         tracker.faded = self.faded;
         tracker.faded.set_longest(longest(&tracker.doors));
@@ -164,7 +164,7 @@ impl Tracker {
         let now = attempts.iter().map(|(attempt, _)| attempt.last).max().unwrap_or_default();
         for (attempt, key) in attempts {
             let Some(old) = self.doors.get(attempt.door as usize) else { continue };
-            if let Some(&index) = new_index.get(&old.key) {
+            if let Some(&index) = new_index.get(&old.identity()) {
                 tracker.carry_over(attempt, key, old, index);
                 tracker.make_room(key, now);
             }
@@ -177,13 +177,13 @@ impl Tracker {
         &mut self,
         old_doors: &[TrackedDoor],
         old_states: &[DoorState],
-        new_index: &HashMap<DoorKey, usize>,
+        new_index: &HashMap<(DoorKey, u8), usize>,
     ) {
         for state in &mut self.states {
             state.salt = self.keys.salt();
         }
         for (old, old_state) in old_doors.iter().zip(old_states) {
-            if let Some(&index) = new_index.get(&old.key)
+            if let Some(&index) = new_index.get(&old.identity())
                 && let (Some(new), Some(state)) = (self.doors.get(index), self.states.get_mut(index))
                 && new.takes_the_same_as(old)
             {

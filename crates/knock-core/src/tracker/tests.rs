@@ -19,6 +19,7 @@ struct Scene {
 
 fn door(name: &str, sequence: &str) -> TrackedDoor {
     TrackedDoor {
+        slot: 0,
         key: DoorKey { name: name.into(), namesake: 0 },
         sequence: Some(Sequence::parse(sequence).unwrap()),
         one_time: false,

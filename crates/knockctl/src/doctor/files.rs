@@ -5,7 +5,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use knock_core::config::{Config, SequenceSource};
+use knock_core::config::Config;
 
 /// So much of a log's end is searched for secrets.
 const LOG_END: u64 = 1 << 20;
@@ -38,10 +38,8 @@ pub(crate) fn read(config_path: &Path, config: Option<&Config>, socket: &Path) -
     if let Some(config) = config {
         let state = config.options.state_directory.clone().unwrap_or_else(|| STATE_DIRECTORY.into());
         files.push((state, Kind::StateDirectory));
-        files.extend(config.doors.iter().filter_map(|door| match &door.sequence {
-            SequenceSource::OneTime(path) => Some((path.clone(), Kind::OneTimeSequences)),
-            SequenceSource::Fixed(_) => None,
-        }));
+        let secrets = config.doors.iter().flat_map(|door| door.secret.files());
+        files.extend(secrets.map(|path| (path.clone(), Kind::OneTimeSequences)));
         let log = config.options.log_file.clone().filter(|log| tells(log, config));
         files.extend(log.map(|log| (log, Kind::TellingLog)));
     }
@@ -56,12 +54,9 @@ fn file(path: PathBuf, kind: Kind) -> Option<File> {
 /// Whether a sequence stands in a log.
 fn tells(log: &Path, config: &Config) -> bool {
     let Some(text) = end(log) else { return false };
-    config.doors.iter().any(|door| match &door.sequence {
-        SequenceSource::Fixed(sequence) => {
-            let steps: Vec<_> = sequence.steps().iter().map(ToString::to_string).collect();
-            steps.len() > 1 && [",", ", "].iter().any(|between| text.contains(&steps.join(between)))
-        }
-        SequenceSource::OneTime(_) => false,
+    config.doors.iter().filter_map(|door| door.secret.fixed()).any(|sequence| {
+        let steps: Vec<_> = sequence.steps().iter().map(ToString::to_string).collect();
+        steps.len() > 1 && [",", ", "].iter().any(|between| text.contains(&steps.join(between)))
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use knock_core::config::{Config, Door, PortRange, SequenceSource};
+use knock_core::config::{Config, Door, PortRange, Secret};
 use knock_core::one_time;
 
 /// So many ports to choose from are enough: fewer, and those who know how they are chosen may guess.
@@ -60,18 +60,16 @@ impl Avoided {
 
 /// What a door listens at and opens.
 fn of_door(door: &Door) -> Vec<u16> {
-    let knocked = match &door.sequence {
-        SequenceSource::Fixed(sequence) => sequence.steps(),
-        SequenceSource::OneTime(_) => &[],
-    };
+    let knocked = door.secret.fixed().map_or(&[][..], |sequence| sequence.steps());
+    let by_datagram = door.secret.is_spa().then_some(door.spa_port);
     let opened = door.native.iter().flat_map(|native| &native.ports);
     let opened = opened.flat_map(|range| range.first..=range.last);
-    knocked.iter().map(|step| step.port).chain(opened).collect()
+    knocked.iter().map(|step| step.port).chain(by_datagram).chain(opened).collect()
 }
 
 /// What is knocked at by turns; nothing where the file cannot be read.
 fn of_one_time_file(door: &Door) -> Vec<u16> {
-    let SequenceSource::OneTime(path) = &door.sequence else { return Vec::new() };
+    let Secret::OneTime(path) = &door.secret else { return Vec::new() };
     let (unused, _) = one_time::read(&one_time_text(path));
     unused.iter().flat_map(|line| line.sequence.steps()).map(|step| step.port).collect()
 }

@@ -1,6 +1,6 @@
 //! The door as the configuration has it, and the configuration with the door.
 
-use knock_core::config::{self, Config, Door, Parsed, PortRange, SequenceSource, Severity};
+use knock_core::config::{self, Config, Door, Parsed, PortRange, Severity};
 use knock_core::sequence::Step;
 
 use super::sequence::written;
@@ -41,7 +41,7 @@ pub(super) fn appended(before: Option<&[u8]>, section: &str) -> Vec<u8> {
 /// Refuses what does not go with the doors that are there already.
 pub(super) fn check(wish: &Wish, parsed: &Parsed, config: &Config) -> Result<(), Failure> {
     let place = |door: &Door| {
-        let span = door.open_span.as_ref().unwrap_or(&door.sequence_span);
+        let span = door.open_span.as_ref().unwrap_or(&door.secret_span);
         format!("{}:{}", parsed.source.name(), parsed.source.position(span.start).0)
     };
     if let Some(door) = config.doors.iter().find(|door| door.key.name == wish.name) {
@@ -73,7 +73,7 @@ pub(super) fn check(wish: &Wish, parsed: &Parsed, config: &Config) -> Result<(),
 
 /// A port that a door is knocked at and that the new one is to open.
 fn knocked(door: &Door, wish: &Wish) -> Option<Step> {
-    let SequenceSource::Fixed(sequence) = &door.sequence else { return None };
+    let sequence = door.secret.fixed()?;
     let is_opened = |step: &&Step| wish.open.0.iter().any(|range| range.contains(step.protocol, step.port));
     sequence.steps().iter().find(is_opened).copied()
 }
@@ -84,7 +84,7 @@ pub(super) fn is_what_was_meant(before: &Config, after: &Config, wish: &Wish, st
     let is_it = new.key.name == wish.name
         && new.key.namesake == 0
         && new.native.as_ref().is_some_and(|native| native.ports == wish.open.0)
-        && matches!(&new.sequence, SequenceSource::Fixed(sequence) if sequence.steps() == steps);
+        && new.secret.fixed().is_some_and(|sequence| sequence.steps() == steps);
     is_it && others.iter().map(|door| &door.key).eq(before.doors.iter().map(|door| &door.key))
 }
 

@@ -4,13 +4,14 @@ use knock_core::journal::{Entry, Record, Replay};
 use knock_core::time::Timestamp;
 
 use super::configuring::has_native;
-use super::{Acting, ActingDoor, RETRY};
+use super::{Acting, RETRY};
 use crate::audit::Audit;
+use crate::configuration::ReadyDoor;
 
 impl Acting {
     /// Whether some door has grants that another daemon would have to end.
     pub(super) fn has_something_to_write_down(&self) -> bool {
-        self.doors.iter().any(|ActingDoor { door, .. }| {
+        self.doors.iter().any(|ReadyDoor { door, .. }| {
             door.native.is_some() || door.commands.stop.is_some() || door.commands.stop_6.is_some()
         })
     }

@@ -8,13 +8,15 @@ use knock_core::doorkeeper::{Doorkeeper, MAX_RUNNING};
 use knock_core::network::Network;
 use knock_core::time::Timestamp;
 
-use super::{Acting, ActingDoor};
+use super::Acting;
 use crate::audit::Audit;
 use crate::commands::Runner;
 use crate::configuration::{ReadyDoor, Settings};
 use crate::journal::Journal;
+use crate::ledger::Ledger;
 use crate::native::{self, Native};
 use crate::one_time::{Unmarked, used_up};
+use crate::wall_clock;
 
 impl Acting {
     /// Goes on with what is still open from before.
@@ -27,11 +29,14 @@ impl Acting {
         now: Timestamp,
         audit: &mut Audit,
     ) -> Result<Self, String> {
+        let journal = Journal::new(settings.state_directory.clone());
         let mut acting = Self {
             doors: Vec::new(),
             doorkeeper: Doorkeeper::new(MAX_RUNNING),
             runner: Runner::default(),
-            journal: Journal::new(settings.state_directory.clone()),
+            ledger: Ledger::new(journal.state_directory()),
+            host_key: settings.host_key.as_ref().map(|key| key.public().clone()),
+            journal,
             native: None,
             told_of_disk: false,
             retry: None,
@@ -42,6 +47,7 @@ impl Acting {
         acting.take_doors(doors, audit);
         acting.journal.wait_for_lock();
         acting.open_journal(settings.state_directory_is_named, now, audit);
+        acting.open_ledger(audit);
         let doors: Vec<_> = acting.doors.iter().map(|acting| &acting.door).collect();
         if has_native(doors.iter().copied()) {
             guard(&mut acting.native, &acting.doorkeeper, &doors, &settings.native(), now, audit)?;
@@ -77,6 +83,7 @@ impl Acting {
         }
         self.used = self.unmarked();
         self.take_doors(doors, audit);
+        self.host_key = settings.host_key.as_ref().map(|key| key.public().clone());
         if !guards && self.native.take().is_some() {
             native::take_away();
         }
@@ -84,8 +91,22 @@ impl Acting {
             self.open_journal(settings.state_directory_is_named, now, audit);
             self.put_back(now, audit);
         }
+        self.open_ledger(audit);
+        self.forget_former_users();
         self.settle(now, audit);
         Ok(())
+    }
+
+    /// Opens the ledger where some door is knocked at with a key, and it is not open.
+    pub(super) fn open_ledger(&mut self, audit: &mut Audit) {
+        let has_need = |ready: &ReadyDoor| ready.door.secret.is_spa() || ready.credential.rolling().is_some();
+        if self.ledger.failure().is_none() || !self.doors.iter().any(has_need) {
+            return;
+        }
+        match self.ledger.open(wall_clock::nanoseconds()) {
+            Ok(told) => told.iter().for_each(|line| audit.complain(line)),
+            Err(reason) => audit.complain(&format!("error: no key opens a door: {reason}")),
+        }
     }
 
     /// Has the kernel guard the doors that are in force, after others could not come into force.
@@ -110,11 +131,12 @@ impl Acting {
     }
 
     fn take_doors(&mut self, doors: Vec<ReadyDoor>, audit: &mut Audit) {
-        for ready in doors.iter().filter(|ready| ready.sequences.is_empty()) {
+        let used =
+            |ready: &&ReadyDoor| ready.credential.one_time().is_some_and(|file| file.sequences().is_empty());
+        for ready in doors.iter().filter(used) {
             audit.complain(&used_up(&ready.door.key.name));
         }
-        let acting = doors.into_iter().map(|ReadyDoor { door, one_time, .. }| ActingDoor { door, one_time });
-        self.doors = acting.collect();
+        self.doors = doors;
     }
 
     /// Ends what has no door any more.
@@ -173,6 +195,6 @@ impl<'a> Admission<'a> {
 }
 
 /// Whom the kernel is to let in by these doors.
-pub(super) fn grants<'a>(doors: &[ActingDoor], doorkeeper: &'a Doorkeeper) -> Vec<native::Grant<'a>> {
+pub(super) fn grants<'a>(doors: &[ReadyDoor], doorkeeper: &'a Doorkeeper) -> Vec<native::Grant<'a>> {
     Admission::of(doors.iter().map(|acting| &acting.door)).grants(doorkeeper)
 }

@@ -3,6 +3,7 @@
 //! It believes the reading half nothing but "this door, this address": that there is such a door, and that the address
 //! may open it, it sees for itself.
 
+mod authenticated;
 mod bookkeeping;
 mod configuring;
 mod deeds;
@@ -14,17 +15,22 @@ use knock_core::config::Door;
 use knock_core::doorkeeper::{Doorkeeper, Exit, Opening, Why};
 use knock_core::history::Recorded;
 use knock_core::network::Network;
-use knock_core::sequence::Sequence;
+use knock_core::spa::HostPublicKey;
 use knock_core::time::Timestamp;
 use knock_core::tracker::DoorIndex;
 
 use crate::audit::Audit;
 use crate::commands::Runner;
+use crate::configuration::{Followed, ReadyDoor};
+use crate::credential::Credential;
 use crate::journal::Journal;
+use crate::ledger::Ledger;
 use crate::log::{Facts, Topic};
 use crate::native::Native;
 use crate::one_time::{OneTimeFile, Unmarked, used_up};
 use configuring::grants;
+
+pub(crate) use authenticated::tell_of_some_knock;
 
 /// How long after the journal could not be opened that is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -33,10 +39,13 @@ const SYNC: Duration = Duration::from_millis(50);
 
 /// Opens and closes.
 pub(crate) struct Acting {
-    doors: Vec<ActingDoor>,
+    doors: Vec<ReadyDoor>,
     doorkeeper: Doorkeeper,
     pub(crate) runner: Runner,
     pub(crate) journal: Journal,
+    pub(crate) ledger: Ledger,
+    /// The key that knocks are sealed to.
+    host_key: Option<HostPublicKey>,
     /// Where some door is the kernel's.
     pub(crate) native: Option<Native>,
     /// The journal's disk fails, which was told.
@@ -51,17 +60,13 @@ pub(crate) struct Acting {
     used: Unmarked,
 }
 
-/// A door, as this half needs it.
-pub(crate) struct ActingDoor {
-    pub(crate) door: Door,
-    pub(crate) one_time: Option<OneTimeFile>,
-}
-
-impl ActingDoor {
-    /// Whether there is something to knock.
-    pub(crate) fn has_sequence(&self) -> bool {
-        self.one_time.as_ref().is_none_or(|file| !file.sequences().is_empty())
-    }
+/// Whom a door is opened for.
+struct Guest {
+    address: IpAddr,
+    /// Whose key it was, where that is known.
+    user: Option<String>,
+    /// For how long; `None` until it is closed.
+    time: Option<Duration>,
 }
 
 impl Acting {
@@ -69,7 +74,7 @@ impl Acting {
         !self.doors.is_empty()
     }
 
-    pub(crate) fn doors(&self) -> &[ActingDoor] {
+    pub(crate) fn doors(&self) -> &[ReadyDoor] {
         &self.doors
     }
 
@@ -81,7 +86,7 @@ impl Acting {
     /// come again.
     pub(crate) fn unmarked(&self) -> Unmarked {
         let mut unmarked = self.used.clone();
-        for file in self.doors.iter().filter_map(|door| door.one_time.as_ref()) {
+        for file in self.doors.iter().filter_map(|ready| ready.credential.one_time()) {
             unmarked.entry(file.path().to_owned()).or_default().extend(file.unmarked().iter().cloned());
         }
         unmarked
@@ -92,40 +97,67 @@ impl Acting {
         self.doors.get(door as usize).map_or("?", |acting| acting.door.key.name.as_str())
     }
 
-    /// Whether there is such a door, and it opens for this address.
+    /// Whether there is such a door, it is knocked at with a sequence, and it opens for this address.
     pub(crate) fn may_open(&self, door: DoorIndex, address: IpAddr) -> bool {
-        let acting = self.doors.get(door as usize);
-        is_host(address) && acting.is_some_and(|acting| acting.door.allows(address))
+        let ready = self.doors.get(door as usize);
+        ready.is_some_and(|ready| !ready.door.secret.is_spa()) && self.allows(door, address)
     }
 
-    /// Opens a door for an address; for a one-time door `arm` is told before what is to be knocked next, and then.
+    fn allows(&self, door: DoorIndex, address: IpAddr) -> bool {
+        let ready = self.doors.get(door as usize);
+        is_host(address) && ready.is_some_and(|ready| ready.door.allows(address))
+    }
+
+    /// Opens a door for an address whose knocks were a sequence; where it was good once, `arm` is told before what is to be
+    /// knocked next, and then.
     pub(crate) fn open(
         &mut self,
-        door: DoorIndex,
+        (door, slot): (DoorIndex, u8),
         address: IpAddr,
-        arm: impl FnOnce(Vec<Sequence>),
+        arm: impl FnOnce(Followed),
         now: Timestamp,
         audit: &mut Audit,
     ) {
-        let allowed = self.may_open(door, address);
-        let Some(ActingDoor { door, one_time }) = self.doors.get_mut(door as usize) else { return };
-        if let Some(file) = one_time {
-            if allowed {
-                // The sequence is marked before the door opens: a crash in between must not make it good again.
-                go_to_next(file, &door.key.name, audit);
-            }
-            arm(file.sequences());
-        }
-        if !allowed {
+        if !self.may_open(door, address) {
             return;
         }
+        let Some(ReadyDoor { door: of, credential }) = self.doors.get_mut(door as usize) else { return };
+        let is_good = match credential {
+            Credential::OneTime(file) => {
+                // The sequence is marked before the door opens: a crash in between must not make it good again.
+                go_to_next(file, &of.key.name, audit);
+                true
+            }
+            Credential::Rolling(_) => self.use_step(door, slot, address, now, audit),
+            _ => true,
+        };
+        if let Some(next) = self.next_in(door, slot) {
+            arm(next);
+        }
+        if is_good {
+            let time = self.own_time(door);
+            self.let_in_guest(door, Guest { address, user: None, time }, now, audit);
+        }
+    }
+
+    /// What is to be knocked next in a place of a door whose sequences change.
+    pub(crate) fn next_in(&self, door: DoorIndex, slot: u8) -> Option<Followed> {
+        let ready = self.doors.get(door as usize)?;
+        let changes = matches!(ready.credential, Credential::OneTime(_) | Credential::Rolling(_));
+        changes.then(|| ready.followed().into_iter().find(|followed| followed.slot == slot)).flatten()
+    }
+
+    /// Opens a door, and closes the one that it closes.
+    fn let_in_guest(&mut self, door: DoorIndex, guest: Guest, now: Timestamp, audit: &mut Audit) {
+        let Some(ReadyDoor { door, .. }) = self.doors.get(door as usize) else { return };
+        let Guest { address, user, time } = guest;
         let opening = Opening::of(door, address);
         let closes = door.closes.as_ref().map(|closes| (closes.clone(), door.key.name.clone()));
         if let Some((closes, by)) = closes {
             self.close_for(&closes, address, &Why::Knocked(by), now, audit);
         }
         if let Some(opening) = opening {
-            self.open_as(opening, now, audit);
+            self.open_as(Opening { user, time, ..opening }, now, audit);
         }
     }
 

@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use knock_core::config::PortRange;
 use knock_core::control::Layer;
 use knock_core::sequence::{Sequence, Step};
+use knock_core::spa::{Opened, Refusal};
 use knock_core::tracker::{AttemptView, Counters, DoorIndex, Event, TrackedDoor, What};
 use serde::{Deserialize, Serialize};
 
-use crate::reading::Listened;
+use crate::reading::{Datagrams, Listened};
 
 /// What the acting half tells the reading half.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,7 +32,11 @@ pub enum Order {
         opened: Vec<PortRange>,
         /// Where knocks are heard.
         listened: Listened,
+        /// Which datagrams are looked at.
+        datagrams: Datagrams,
     },
+    /// Somebody there has made a good knock.
+    Remember(IpAddr),
     /// Knocks are heard there.
     Listen(Listened),
     /// A door has another sequence, or none.
@@ -61,6 +66,13 @@ pub enum Word {
     Event(Event),
     /// This may be a knock.
     Heard(Heard),
+    /// This was sealed to the server, by whomever.
+    Sealed(Box<Sealed>),
+    /// This was made with the keys of a door for fwknop's clients.
+    #[cfg(feature = "fwknop")]
+    Fwknop(Box<FwknopKnock>),
+    /// This datagram was refused.
+    Refused(Refused),
     /// What these sources send is to pass the kernel filter.
     Follow(Vec<IpAddr>),
     /// So many lines were left out in all.
@@ -101,6 +113,44 @@ pub struct Untold {
     pub what: What,
     /// How often.
     pub times: u64,
+}
+
+/// What was sealed to the server's key: who has done that, the acting half finds out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sealed {
+    /// Where it came from.
+    pub source: IpAddr,
+    /// Where it went.
+    pub destination: IpAddr,
+    /// That is an address that is listened at.
+    pub local: bool,
+    /// What was in it.
+    pub opened: Opened,
+}
+
+/// A request of fwknop's client with the keys of a door.
+#[cfg(feature = "fwknop")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FwknopKnock {
+    /// The door whose keys it was made with.
+    pub door: DoorIndex,
+    /// Where it came from.
+    pub source: IpAddr,
+    /// Where it went.
+    pub destination: IpAddr,
+    /// That is an address that is listened at.
+    pub local: bool,
+    /// What was in it.
+    pub knock: knock_core::fwknop::Knock,
+}
+
+/// A datagram that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Where it came from.
+    pub source: IpAddr,
+    /// Why.
+    pub reason: Refusal,
 }
 
 /// A packet that may be a knock.

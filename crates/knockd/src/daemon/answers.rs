@@ -21,7 +21,7 @@ use knock_firewall::accept;
 
 use super::Daemon;
 use super::reload::Administrator;
-use crate::acting::ActingDoor;
+use crate::configuration::ReadyDoor;
 use crate::control::ConnectionId;
 
 /// No attempt and no cool-down can be told of that takes longer: half a century.
@@ -140,12 +140,13 @@ impl Daemon<'_> {
             *open.entry(&grant.opening.door).or_default() += 1;
         }
         let doors = self.acting.doors().iter().zip(0..);
-        let grants = |acting: &ActingDoor| open.get(&acting.door.key).copied().unwrap_or_default();
+        let grants = |acting: &ReadyDoor| open.get(&acting.door.key).copied().unwrap_or_default();
         doors.map(|(acting, index)| self.door(acting, index, grants(acting), secrets)).collect()
     }
 
-    fn door(&self, acting: &ActingDoor, index: DoorIndex, grants: usize, secrets: bool) -> Door {
-        let ActingDoor { door, one_time } = acting;
+    fn door(&self, acting: &ReadyDoor, index: DoorIndex, grants: usize, secrets: bool) -> Door {
+        let ReadyDoor { door, credential } = acting;
+        let one_time = credential.one_time();
         let native = door.native.as_ref();
         let commands = &door.commands;
         let sequence = self.reader.door(index).and_then(|tracked| tracked.sequence.as_ref());
@@ -172,7 +173,7 @@ impl Daemon<'_> {
             cmd_timeout: (stops && native.is_none()).then_some(Seconds(commands.timeout)),
             target: door.target,
             one_time: one_time.is_some(),
-            sequences_left: one_time.as_ref().map(|file| file.sequences().len()),
+            sequences_left: one_time.map(|file| file.sequences().len()),
             steps: steps.len(),
             sequence: secrets.then(|| steps.iter().map(ToString::to_string).collect()),
             commands: (secrets && written != Commands::default()).then_some(written),
@@ -213,7 +214,7 @@ impl Daemon<'_> {
         let mut attempts = self.reader.answer(true).map_or_else(Vec::new, |(_, attempts)| attempts);
         attempts.sort_by_key(|attempt| attempt.since);
         let view = |attempt: tracker::AttemptView| Attempt {
-            door: self.acting.name(attempt.door).to_owned(),
+            door: self.reader.owner(attempt.door).map_or("?", |(door, _)| self.acting.name(door)).to_owned(),
             source: attempt.source,
             stage: attempt.stage,
             of: attempt.of,

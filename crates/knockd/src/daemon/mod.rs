@@ -125,7 +125,8 @@ impl<'a> Daemon<'a> {
             tells_packets: arguments.debug,
             pulse: Service::pulse(),
         };
-        let reader = Reader::start(&settings.doors, watched, manner).map_err(cannot_listen)?;
+        let reader = Reader::start(&settings.doors, settings.host_key.as_ref(), watched, manner)
+            .map_err(cannot_listen)?;
         for (source, remark) in &remarks {
             log.record(&source.line(remark));
         }
@@ -284,6 +285,7 @@ impl<'a> Daemon<'a> {
             (self.reader.lost() > self.lost_told).then_some(self.quiet_until),
             self.acting.next_deadline(),
             self.links_due,
+            self.acting.next_step(clock::now()),
             self.control.as_ref().and_then(ControlSocket::next_deadline),
             self.unconfirmed.as_ref().map(|unconfirmed| unconfirmed.until),
             self.audit.log.lookup().and_then(|lookup| lookup.next_deadline()),
@@ -336,12 +338,24 @@ impl<'a> Daemon<'a> {
         }
         self.tell_of_overload(now);
         self.acting.handle_timer(now, &mut self.audit);
+        self.follow_steps(now);
         self.audit.log.release();
         self.handle_confirmation(now);
         self.handle_metrics(now);
         if self.links_due.is_some_and(|due| due <= now) {
             self.links_due = None;
             if let Err(error) = self.follow_links() {
+                self.look_again(&error, now);
+            }
+        }
+    }
+
+    /// Has the sequences of the moment followed.
+    fn follow_steps(&mut self, now: Timestamp) {
+        for (door, slot) in self.acting.advance_rolling() {
+            if let Some(next) = self.acting.next_in(door, slot)
+                && let Err(error) = self.reader.follow_in(door, next)
+            {
                 self.look_again(&error, now);
             }
         }

@@ -97,8 +97,12 @@ impl Daemon<'_> {
     }
 
     fn way_in(&self, administrator: Administrator) -> WayIn {
-        let doors =
-            self.acting.doors().iter().filter(|acting| acting.has_sequence()).map(|acting| &acting.door);
+        let doors = self
+            .acting
+            .doors()
+            .iter()
+            .filter(|acting| acting.credential.is_at_hand())
+            .map(|acting| &acting.door);
         let guard = self.acting.native.as_ref().is_some_and(|native| native.settings().guard);
         way_in(doors, guard, administrator.address, administrator.port)
     }
@@ -174,7 +178,8 @@ impl Daemon<'_> {
             find(settings.interfaces.clone(), guests).map_err(|error| error.to_string())?;
         let doors = std::mem::take(&mut settings.doors);
         // Both halves or none: they call the doors by their numbers.
-        let heed = |doors: &[ReadyDoor]| self.reader.reconfigure(doors, watched);
+        let host_key = settings.host_key.clone();
+        let heed = |doors: &[ReadyDoor]| self.reader.reconfigure(doors, host_key.as_ref(), watched);
         self.acting.reconfigure(doors, &settings, heed, now, &mut self.audit)?;
         self.links = links;
         self.audit.log.reopen(&settings);

@@ -6,7 +6,8 @@ use knock_core::time::Timestamp;
 use knock_core::tracker::{Event, What};
 
 use super::{Daemon, QUIET};
-use crate::channel::{Untold, Word};
+use crate::acting::tell_of_some_knock;
+use crate::channel::{Refused, Untold, Word};
 use crate::reader::LIE;
 
 /// So many characters are told of why the reading half has ended.
@@ -32,7 +33,7 @@ impl Daemon<'_> {
     /// Counts what the reading half has not told one by one.
     pub(super) fn count_untold(&mut self, now: Timestamp) {
         for Untold { door, what, times } in self.reader.take_untold() {
-            if self.reader.door(door).is_some() {
+            if let Some((door, _)) = self.reader.owner(door) {
                 self.audit.log.counts.knock(self.acting.name(door), &what, times);
             }
         }
@@ -49,6 +50,21 @@ impl Daemon<'_> {
         match word {
             Word::Event(event) if self.can_be(&event) => self.handle(event, now),
             Word::Event(_) => return Err(LIE.into()),
+            Word::Sealed(sealed) => {
+                if self.acting.take_sealed(&sealed, now, &mut self.audit) {
+                    self.reader.remember(sealed.source);
+                }
+            }
+            #[cfg(feature = "fwknop")]
+            Word::Fwknop(request) => {
+                self.acting.take_fwknop(&request, now, &mut self.audit);
+            }
+            Word::Refused(Refused { source, reason }) => {
+                let is_told = reason.is_authentic() || self.quota.admits_line(source, now);
+                if is_told {
+                    tell_of_some_knock(source, &reason.shortened(), now, &mut self.audit);
+                }
+            }
             Word::Heard(heard) => self.audit.log.debug(|| heard.to_string()),
             Word::Follow(sources) => self.follow = Some(sources.into_iter().collect()),
             Word::Failed(reason) => return Err(reason.chars().take(LONGEST_REASON).collect()),
@@ -59,8 +75,8 @@ impl Daemon<'_> {
 
     /// Whether the reading half can have to say this; anything else is somebody else's word.
     fn can_be(&self, Event { door, source, what }: &Event) -> bool {
-        let allowed = *what != What::Opening || self.acting.may_open(*door, *source);
-        self.reader.door(*door).is_some() && is_possible(what) && allowed
+        let Some((owner, _)) = self.reader.owner(*door) else { return false };
+        is_possible(what) && (*what != What::Opening || self.acting.may_open(owner, *source))
     }
 
     /// The reading half has ended, or is ended because it cannot be relied on.
@@ -78,15 +94,16 @@ impl Daemon<'_> {
 
     /// Tells what came of a knock, and hands over what is to be opened.
     fn handle(&mut self, event: Event, now: Timestamp) {
-        self.audit.log.counts.knock(self.acting.name(event.door), &event.what, 1);
+        let Some(place @ (door, _)) = self.reader.owner(event.door) else { return };
+        self.audit.log.counts.knock(self.acting.name(door), &event.what, 1);
         if self.quota.admits(&event, now) {
             self.tell(&event, now);
         }
         if event.what == What::Opening {
             let Self { acting, reader, audit, .. } = self;
             let mut armed = Ok(());
-            let arm = |next| armed = reader.set_sequences(event.door, next);
-            acting.open(event.door, event.source, arm, now, audit);
+            let arm = |next| armed = reader.follow_in(door, next);
+            acting.open(place, event.source, arm, now, audit);
             if let Err(error) = armed {
                 self.look_again(&error, now);
             }
@@ -126,7 +143,8 @@ impl Daemon<'_> {
 
     fn tell(&mut self, report: &Event, now: Timestamp) {
         let Event { door: index, source, what } = *report;
-        let door = self.acting.name(index);
+        let Some((owner, _)) = self.reader.owner(index) else { return };
+        let door = self.acting.name(owner);
         let line = match what {
             What::Stage(stage) => Some(format!("{door}: Stage {stage}")),
             What::Opening => Some(format!("{door}: OPEN SESAME")),

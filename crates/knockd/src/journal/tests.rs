@@ -1,3 +1,4 @@
+use std::fs::OpenOptions;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,6 +8,7 @@ use knock_core::config::DoorKey;
 use knock_core::network::Network;
 
 use super::*;
+use crate::book::SMALL;
 
 /// A directory that goes with the value.
 struct Directory(PathBuf);

@@ -42,6 +42,8 @@ pub(crate) struct Facts {
     pub(crate) door: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
 }
 
 /// What happened. The first are what `knockctl watch` tells of.

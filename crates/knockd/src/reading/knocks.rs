@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use knock_core::config::PortRange;
 use knock_core::knock::Knock;
-use knock_core::packet::{Frame, decode};
+use knock_core::packet::{Frame, decode_with_data};
 use knock_core::sequence::Sequence;
 use knock_core::time::Timestamp;
 use knock_core::tracker::{AttemptView, Counters, DoorIndex, Event, MAX_ATTEMPTS, TrackedDoor, Tracker};
@@ -16,7 +16,9 @@ use knock_linux::capture::{BATCH, Capture, Packet};
 use knock_linux::filter::MAX_WATCHED;
 
 use super::listened::Listened;
+use super::sealed::{Datagram, Datagrams, Opener};
 use super::served::Served;
+use crate::channel::Word;
 use crate::pace::Pace;
 
 /// In a flood the packet socket is looked at once in so long: waking up costs more than a packet, and an honest knock
@@ -39,6 +41,8 @@ pub(super) struct Candidate {
     local: bool,
     /// The index of the interface that it has come in on.
     interface: u32,
+    /// What stands in it, where datagrams to its port are looked at.
+    data: Box<[u8]>,
 }
 
 /// Takes packets and follows attempts.
@@ -48,6 +52,7 @@ pub(super) struct Knocks {
     listened: Listened,
     ipv4_only: bool,
     served: Served,
+    opener: Opener,
     /// The sources that the kernel filter was last told to follow, and the state of the tracker that they were taken from.
     watched: Vec<IpAddr>,
     followed: u64,
@@ -67,6 +72,7 @@ impl Knocks {
             listened: Listened::default(),
             ipv4_only: false,
             served: Served::new(Vec::new()),
+            opener: Opener::default(),
             watched: Vec::new(),
             followed: 0,
             follows: Pace::new(FOLLOW, FOLLOWS_AT_ONCE),
@@ -97,7 +103,9 @@ impl Knocks {
         doors: Vec<TrackedDoor>,
         opened: Vec<PortRange>,
         listened: Listened,
+        datagrams: Datagrams,
     ) {
+        self.opener.reconfigure(datagrams);
         let old = std::mem::replace(&mut self.tracker, Tracker::new(Vec::new(), 0));
         self.tracker = old.reconfigured(doors, MAX_ATTEMPTS);
         self.listened = listened;
@@ -144,8 +152,9 @@ impl Knocks {
         now: Timestamp,
         candidates: &mut VecDeque<Candidate>,
     ) -> io::Result<bool> {
-        let Self { capture, listened, ipv4_only, .. } = self;
-        let count = capture.receive(|packet| candidates.extend(hear(packet, listened, *ipv4_only)))?;
+        let Self { capture, listened, ipv4_only, opener, .. } = self;
+        let hears = |packet: &Packet<'_>| hear(packet, listened, *ipv4_only, opener);
+        let count = capture.receive(|packet| candidates.extend(hears(packet)))?;
         let full = count == BATCH;
         if full {
             self.ask_at.get_or_insert(now + ASK);
@@ -160,8 +169,24 @@ impl Knocks {
         }
     }
 
+    /// What there is to say of a datagram that is looked into.
+    pub(super) fn look_into(&mut self, candidate: &Candidate, now: Timestamp) -> Option<Word> {
+        let Candidate { knock, local, data, .. } = candidate;
+        if data.is_empty() {
+            return None;
+        }
+        let (source, destination) = (knock.source, knock.destination);
+        let datagram = Datagram { source, destination, local: *local, port: knock.step.port, data };
+        self.opener.look(&datagram, now)
+    }
+
+    /// Notes that somebody there has made a good knock.
+    pub(super) fn remember(&mut self, source: IpAddr) {
+        self.opener.remember(source);
+    }
+
     /// Whether a packet to a port of no door may end an attempt.
-    fn may_spoil(&mut self, Candidate { knock, local, interface }: &Candidate, now: Timestamp) -> bool {
+    fn may_spoil(&mut self, Candidate { knock, local, interface, .. }: &Candidate, now: Timestamp) -> bool {
         self.tracker.is_knocking(knock.source) && !(*local && self.served.contains(knock, *interface, now))
     }
 
@@ -215,12 +240,12 @@ impl AsFd for Knocks {
     }
 }
 
-fn hear(packet: &Packet<'_>, listened: &Listened, ipv4_only: bool) -> Option<Candidate> {
+fn hear(packet: &Packet<'_>, listened: &Listened, ipv4_only: bool, opener: &Opener) -> Option<Candidate> {
     if !listened.hears(packet.interface) {
         return None;
     }
     let loopback = listened.is_loopback(packet.interface);
-    let knock = decode(&Frame {
+    let (knock, data) = decode_with_data(&Frame {
         ether_type: packet.ether_type,
         bytes: packet.bytes,
         wire_length: packet.wire_length,
@@ -233,5 +258,7 @@ fn hear(packet: &Packet<'_>, listened: &Listened, ipv4_only: bool) -> Option<Can
         return None;
     }
     let local = packet.to_us && listened.is_local(knock.destination);
-    Some(Candidate { knock, local, interface: packet.interface })
+    let is_looked_into = !data.is_empty() && opener.arrive_at(knock.step.port);
+    let data = if is_looked_into { data.into() } else { Box::default() };
+    Some(Candidate { knock, local, interface: packet.interface, data })
 }

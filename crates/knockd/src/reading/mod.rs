@@ -6,6 +6,7 @@
 
 mod knocks;
 mod listened;
+mod sealed;
 mod served;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -31,6 +32,9 @@ use crate::channel::{Answer, Channel, Heard, Order, Untold, Word};
 use knocks::{Candidate, Knocks};
 
 pub use listened::Listened;
+pub use sealed::Datagrams;
+#[cfg(feature = "fwknop")]
+pub use sealed::FwknopDoor;
 
 /// How the process is called; the daemon's own program under this name is it.
 pub(crate) const NAME: &str = "knockd: reading";
@@ -240,8 +244,9 @@ impl Process {
         while let Some(order) = self.channel.message()? {
             match order {
                 Order::Begin { .. } => {}
-                Order::Doors { doors, opened, listened } => {
-                    self.knocks.reconfigure(doors, opened, listened);
+                Order::Remember(source) => self.knocks.remember(source),
+                Order::Doors { doors, opened, listened, datagrams } => {
+                    self.knocks.reconfigure(doors, opened, listened, datagrams);
                     self.used.clear();
                     self.rests = false;
                 }
@@ -300,10 +305,24 @@ impl Process {
             let heard = Heard { source: knock.source, destination: knock.destination, step: knock.step };
             self.channel.say(&Word::Heard(heard));
         }
+        if let Some(word) = self.knocks.look_into(candidate, now) {
+            self.tell_datagram(word, now);
+        }
         let mut events = mem::take(&mut self.events);
         self.knocks.follow(candidate, now, &mut events);
         self.events = events;
         self.tell_events(now);
+    }
+
+    /// Tells what came of a datagram; of those that somebody may have made up as many as may be told.
+    fn tell_datagram(&mut self, word: Word, now: Timestamp) {
+        let made_up = match &word {
+            Word::Refused(refused) if !refused.reason.is_authentic() => Some(refused.source),
+            _ => None,
+        };
+        if made_up.is_none_or(|source| self.quota.admits_line(source, now)) {
+            self.channel.say(&word);
+        }
     }
 
     /// Tells what came of knocks, as far as so much may be told.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::diagnostic::Diagnostic;
-use crate::config::door::{Door, SequenceSource};
+use crate::config::door::Door;
 use crate::config::native::{Established, Native, PortRange};
 
 /// What can be said of the native doors.
@@ -47,12 +47,12 @@ fn opens_very_much(door: &Door, native: &Native) -> Option<Diagnostic> {
 }
 
 fn knocked_at_what_it_opens(door: &Door, native: &Native) -> Option<Diagnostic> {
-    let SequenceSource::Fixed(sequence) = &door.sequence else { return None };
+    let sequence = door.secret.fixed()?;
     let opened = |protocol, port| native.ports.iter().any(|range| range.contains(protocol, port));
     let step = sequence.steps().iter().find(|step| opened(step.protocol, step.port))?;
     let found = format!("the sequence has {step}, which the door opens");
     let help = "connections to a port that is knocked count as knocks: choose other ports for the sequence";
-    Some(Diagnostic::warning(door.sequence_span.clone(), found, help))
+    Some(Diagnostic::warning(door.secret_span.clone(), found, help))
 }
 
 /// Doors that open the same port of the same host, of which one keeps and the other cuts.

@@ -1,7 +1,7 @@
 //! The daemon and its doors: does it run, with this configuration, and are the doors strong?
 
 use knock_core::config::advice::weakness;
-use knock_core::config::{Config, Door, SequenceSource};
+use knock_core::config::{Config, Door};
 use knock_core::control::{self, JournalState, Overload};
 
 use super::filter::TO_US;
@@ -108,12 +108,9 @@ fn differs(door: &Door, other: &control::Door) -> Option<&'static str> {
     let native = door.native.as_ref();
     let opens: Vec<_> = native.iter().flat_map(|native| &native.ports).map(ToString::to_string).collect();
     let open_for = native.and_then(|native| native.open_for);
-    let sequence = match &door.sequence {
-        SequenceSource::Fixed(sequence) => {
-            Some(sequence.steps().iter().map(ToString::to_string).collect::<Vec<_>>())
-        }
-        SequenceSource::OneTime(_) => None,
-    };
+    let sequence = door.secret.fixed();
+    let sequence =
+        sequence.map(|sequence| sequence.steps().iter().map(ToString::to_string).collect::<Vec<_>>());
     let commands = other.commands.clone().unwrap_or_default();
     let differences = [
         (opens != other.opens, "open"),
@@ -178,7 +175,7 @@ fn count(doors: usize) -> String {
 }
 
 fn weak(door: &Door) -> Option<Finding> {
-    let SequenceSource::Fixed(sequence) = &door.sequence else { return None };
+    let sequence = door.secret.fixed()?;
     let weakness = weakness(sequence, door.strict)?;
     let found = format!("door {}: {weakness}", door.key.name);
     let finding = Finding::warning("weak-sequence", found, "strangers may open it by trying, or by chance");

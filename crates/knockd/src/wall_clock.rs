@@ -1,0 +1,23 @@
+//! The time of day, which clients know as well.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Nanoseconds since 1970, UTC; 0 before that.
+pub(crate) fn nanoseconds() -> u64 {
+    u64::try_from(since_1970().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Seconds since 1970, UTC; 0 before that.
+pub(crate) fn seconds() -> u64 {
+    since_1970().as_secs()
+}
+
+/// How long it is until the number of seconds since 1970 can next be divided by that of `span`.
+pub(crate) fn until_next(span: Duration) -> Duration {
+    let over = since_1970().as_nanos() % span.as_nanos().max(1);
+    span.saturating_sub(Duration::from_nanos(u64::try_from(over).unwrap_or_default()))
+}
+
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
