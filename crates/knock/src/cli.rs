@@ -12,7 +12,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 use knock_core::knock::Protocol;
 use knock_core::sequence::{Fault, Step};
+use knock_core::spa::SCHEME;
 
+use crate::add::Addition;
 use crate::error::Error;
 use crate::hosts::Host;
 use crate::request::{Method, Request, Signed};
@@ -26,6 +28,8 @@ pub(crate) enum Invocation {
     Print(String),
     /// The names in the file of hosts: this one, or the user's own.
     List(Option<PathBuf>),
+    /// A host that is to be added to the file.
+    Add(Addition),
     /// A knock of which everything was said.
     Knock(Request),
     /// A knock at a host of the file.
@@ -92,7 +96,11 @@ knock [OPTIONS] HOST PORT[:PROTO]...
        knock [OPTIONS] --one-time FILE HOST
        knock [OPTIONS] NAME
        knock [OPTIONS] --proxy HOST PORT
+       knock add [OPTIONS] LINE
        knock --list";
+
+/// What adds a host; it is a host's name where nothing behind it is to be added.
+const ADD: &str = "add";
 
 const AFTER_HELP: &str = "\
 NAME is a host of the file ~/.config/knock/config.toml.
@@ -182,6 +190,27 @@ struct Arguments {
     ports: Vec<String>,
 }
 
+/// Adds a host to the file of hosts, as knockctl enroll on the server says it in one line.
+#[derive(Debug, Parser)]
+#[command(name = "add", bin_name = "knock add", args_override_self = true, infer_long_args = true)]
+struct AddArguments {
+    /// What the host is to be called; as in LINE when unsaid
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Sign with the key in this file, the private or the public half
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+
+    /// The file of hosts, instead of the user's own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// What knockctl enroll prints, in quotes: knock://...; read from standard input when it is - or unsaid
+    #[arg(value_name = "LINE")]
+    line: Option<String>,
+}
+
 /// The command line as a whole, for completions and manual pages.
 pub fn command() -> clap::Command {
     Arguments::command()
@@ -192,10 +221,39 @@ pub fn command() -> clap::Command {
 /// # Errors
 /// For anything that would have to be guessed.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    if let [_, add, rest @ ..] = arguments.as_slice()
+        && add == ADD
+        && let Some(addition) = addition(rest)
+    {
+        return addition;
+    }
     match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments.check(),
         Err(answer) if !answer.use_stderr() => Ok(Invocation::Print(answer.to_string())),
         Err(refusal) => Err(Error::Usage(in_short(&refusal))),
+    }
+}
+
+/// What is to be added, where the arguments behind `add` are of that: with a line among them, or without any operand.
+/// Everything else knocks at a host of this name, as it always did.
+fn addition(rest: &[OsString]) -> Option<Result<Invocation, Error>> {
+    let is_line = |argument: &OsString| argument == "-" || argument.to_string_lossy().starts_with(SCHEME);
+    let has_line = rest.iter().any(is_line);
+    match AddArguments::try_parse_from(std::iter::once(&OsString::from(ADD)).chain(rest)) {
+        Ok(arguments) if has_line || arguments.line.is_none() => Some(arguments.check()),
+        Err(answer) if !answer.use_stderr() => Some(Ok(Invocation::Print(answer.to_string()))),
+        Err(refusal) if has_line => Some(Err(Error::Usage(in_short(&refusal)))),
+        _ => None,
+    }
+}
+
+impl AddArguments {
+    fn check(self) -> Result<Invocation, Error> {
+        let Self { name, identity, config, line } = self;
+        let line = line.filter(|line| line != "-").map(|line| line.parse()).transpose();
+        let line = line.map_err(|why| Error::Usage(format!("the line of knock add: {why}")))?;
+        Ok(Invocation::Add(Addition { line, name, identity, config }))
     }
 }
 
@@ -295,8 +353,11 @@ fn of_one_port(text: &str, fault: Fault) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use knock_core::spa::Enrolment;
+
     use super::*;
-    use crate::request::{Awaited, Purpose};
+    use crate::keys::Identity;
+    use crate::request::{Awaited, Purpose, Whom};
 
     fn invoke(line: &str) -> Result<Invocation, Error> {
         parse(std::iter::once("knock").chain(line.split_whitespace()).map(OsString::from))
@@ -487,6 +548,74 @@ mod tests {
         for line in ["--proxy --verify 22 h 22", "--proxy --one-time f h", "--list h", "--list --proxy"] {
             assert!(refusal(line).contains("cannot be used with"), "{line}");
         }
+    }
+
+    const LINE: &str = "knock://h/ssh?host-key=AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+
+    #[test]
+    fn what_follows_add_says_whether_it_is_a_host() {
+        let line: Enrolment = LINE.parse().unwrap();
+        let nothing = Addition { line: None, name: None, identity: None, config: None };
+        for (arguments, expected) in [
+            ("add".to_owned(), nothing.clone()),
+            ("add -".to_owned(), nothing.clone()),
+            ("add --name n".to_owned(), Addition { name: Some("n".into()), ..nothing.clone() }),
+            (format!("add {LINE}"), Addition { line: Some(line.clone()), ..nothing.clone() }),
+            (
+                format!("add --id f --conf g {LINE} --name=n"),
+                Addition {
+                    line: Some(line),
+                    name: Some("n".into()),
+                    identity: Some("f".into()),
+                    config: Some("g".into()),
+                },
+            ),
+        ] {
+            assert_eq!(invoke(&arguments).unwrap(), Invocation::Add(expected), "{arguments}");
+        }
+        for arguments in ["add 7000", "add 7000 8000:udp", "add -d5 7000"] {
+            assert_eq!(request(arguments).host, "add", "{arguments}");
+        }
+        assert_eq!(named("add -v").name, "add");
+        assert_eq!(named("-v add").name, "add");
+    }
+
+    #[test]
+    fn a_line_that_is_cut_off_is_told() {
+        assert!(refusal("add knock://h/ssh").contains("the line of knock add: the line has no ?host-key"));
+        assert!(refusal(&format!("add {LINE} {LINE}")).contains("unexpected argument"));
+        assert!(refusal(&format!("add {LINE} --bogus")).contains("--bogus"));
+    }
+
+    #[test]
+    fn a_door_is_of_a_host_with_a_key() {
+        for line in ["h 1 --door ssh", "h 1 --for 1h"] {
+            assert!(refusal(line).contains("for a host of the file that has a host_key"), "{line}");
+        }
+        assert!(refusal("h --for soon").contains("a time, such as"));
+        for line in ["--one-time f --door ssh h", "--list --for 1h"] {
+            assert!(refusal(line).contains("cannot be used with"), "{line}");
+        }
+        let sequence = host("1", Settings::default());
+        let refused = named("--door ssh h").at(&sequence).unwrap_err().to_string();
+        assert_eq!(refused, "--door cannot be used with a host that has no host_key");
+        let signed = Signed {
+            server: LINE.parse::<Enrolment>().unwrap().host_key,
+            port: 62_201,
+            door: "ssh".into(),
+            lasts: None,
+            address: Whom::Seen,
+            identity: Identity::Usual,
+            agent: None,
+        };
+        let host =
+            Host { method: Method::Signed(signed), doors: vec!["ssh".into(), "web".into()], ..sequence };
+        let Method::Signed(asked) = named("--door web --for 90s h").at(&host).unwrap().method else {
+            panic!()
+        };
+        assert_eq!((asked.door.as_str(), asked.lasts), ("web", Some(Duration::from_secs(90))));
+        assert!(named("--door mail h").at(&host).unwrap_err().to_string().contains("has no door \"mail\""));
+        assert!(named("-u h").at(&host).unwrap_err().to_string().contains("-u cannot be used"));
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::request::{Method, Purpose, Request, Signed};
 use crate::resolve::Host;
 use crate::verdict::Opened;
 
+mod add;
 mod cli;
 mod error;
 mod hosts;
@@ -58,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn perform(invocation: Invocation) -> Result<(), Error> {
     match invocation {
         Invocation::Print(text) => show(&text),
+        Invocation::Add(addition) => add::add(addition)?,
         Invocation::List(file) => show(&load(file)?.to_string()),
         Invocation::Knock(request) => {
             warn_of_too_many(&request);
