@@ -75,6 +75,8 @@ fn another_daemon_knows_what_was_used() {
     assert_eq!(ledger.take(holder(1), used(now, 1)), Ok(()));
     assert_eq!(ledger.take(holder(1), used(now, 1)), SEEN);
     assert_eq!(ledger.take(holder(2), used(now, 1)), Ok(()));
+    let State::InUse(book, _) = &ledger.state else { panic!("in use") };
+    assert!(!book.is_unsynced(), "it is on the disk before anything opens");
     drop(ledger);
     assert_eq!(fs::metadata(place.path()).unwrap().permissions().mode() & 0o777, 0o600);
     for _ in 0..2 {
@@ -372,24 +374,60 @@ proptest! {
     }
 }
 
-/// This test once more, with a disk of 700 kB for its temporary files.
-fn on_a_small_disk(test: &str) -> String {
+/// Another test, with a disk of 3 MB for its temporary files.
+fn on_a_small_disk(test: &str) {
     const SCRIPT: &str =
-        r#"mount -t tmpfs -o size=700k none "$1" && TMPDIR=$1 exec "$2" --ignored --exact "$3""#;
+        r#"mount -t tmpfs -o size=3m none "$1" && TMPDIR=$1 exec "$2" --ignored --exact "$3""#;
     let directory = TempDir::new().unwrap();
     let mut unshare = Command::new("unshare");
     unshare.args(["--map-root-user", "--mount", "sh", "-c", SCRIPT, "sh"]).arg(directory.path());
     let output = unshare.arg(std::env::current_exe().unwrap()).arg(test).output().unwrap();
     let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{printed}");
-    printed
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
 #[test]
 fn a_full_disk() {
-    let printed =
-        on_a_small_disk("ledger::tests::takes_uses_while_the_reserve_lasts_and_again_when_there_is_room");
-    assert!(printed.contains("1 passed"), "{printed}");
+    on_a_small_disk("ledger::tests::takes_uses_while_the_reserve_lasts_and_again_when_there_is_room");
+}
+
+#[test]
+fn a_disk_that_gets_full_when_the_ledger_is_long() {
+    on_a_small_disk("ledger::tests::reserves_more_room_when_it_grows");
+}
+
+/// Takes all the room that is left.
+fn fill(place: &Place) -> PathBuf {
+    let filler = place.0.path().join("filler");
+    let mut file = File::create(&filler).unwrap();
+    while file.write_all(&[0; 512]).is_ok() {}
+    filler
+}
+
+#[test]
+#[ignore = "fills its disk"]
+fn reserves_more_room_when_it_grows() {
+    let (place, start) = (Place::new(), now());
+    let (mut ledger, _) = place.open();
+    let mut numbers = 0..;
+    let mut take = |ledger: &mut Ledger| {
+        let number: u64 = numbers.next().unwrap();
+        ledger.take(holder((number % 30) as u8), used(start + number, number.into()))
+    };
+    for _ in 0..3000 {
+        take(&mut ledger).unwrap();
+    }
+    drop(ledger);
+    let (mut ledger, _) = place.open();
+    let fresh = place.length();
+    // Nearly as much as is reserved behind what is there at first.
+    for _ in 0..2000 {
+        take(&mut ledger).unwrap();
+    }
+    assert_eq!(place.length(), fresh + 2000 * LINE as u64, "it was not written anew");
+    fill(&place);
+    let taken = (0..).take_while(|_| take(&mut ledger).is_ok()).count();
+    assert!(taken >= 1000, "only {taken}");
 }
 
 #[test]
@@ -397,17 +435,13 @@ fn a_full_disk() {
 fn takes_uses_while_the_reserve_lasts_and_again_when_there_is_room() {
     let (place, start) = (Place::new(), now());
     let (mut ledger, _) = place.open();
-    ledger.take(holder(1), used(start, 0)).unwrap();
-    let filler = place.0.path().join("filler");
-    let mut file = File::create(&filler).unwrap();
-    while file.write_all(&[0; 512]).is_ok() {}
+    let filler = fill(&place);
     let mut take = |number: u64| ledger.take(holder(1), used(start + number, number.into()));
     let (refused, reason) = (1..).find_map(|number| Some((number, take(number).err()?))).unwrap();
     assert!(refused > 1000, "only {refused}");
     assert!(reason.to_string().contains("cannot be written: No space left on device"), "{reason}");
     assert!(take(refused).is_err());
     assert_eq!(take(refused - 1), SEEN);
-    drop(file);
     fs::remove_file(filler).unwrap();
     assert_eq!(take(refused), Ok(()));
     drop(ledger);
