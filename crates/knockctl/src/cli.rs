@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::commands::{change, examine, follow, make, metrics, show};
+use crate::commands::{change, examine, follow, keys, make, metrics, show};
 
 /// The daemon's configuration when nothing is said.
 pub(crate) const CONFIG: &str = "/etc/knockd.conf";
@@ -46,6 +46,8 @@ pub(crate) enum Command {
     Examine(examine::Command),
     #[command(flatten)]
     Make(make::Command),
+    #[command(flatten)]
+    Keys(keys::Command),
     #[command(flatten)]
     Metrics(metrics::Command),
 }

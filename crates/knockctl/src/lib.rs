@@ -7,17 +7,25 @@
 //! ```
 //!
 //! It knows nothing of its own: all that it tells, it was told over the control socket. Only `doctor` and `try` look for
-//! themselves, and `new-door` writes the configuration.
+//! themselves, and `new-door`, `enroll` and `revoke` write what the
+//! daemon reads.
 
 mod administrator;
 mod cli;
 mod client;
 mod commands;
+mod configuration;
 mod doctor;
 mod failure;
+mod file;
+mod host_key;
+mod keys;
 mod new_door;
 mod output;
 mod outside;
+mod qr;
+mod random;
+mod server;
 mod socket;
 mod table;
 mod times;
@@ -62,6 +70,7 @@ fn perform(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Follow(command) => command.run(context),
         Command::Examine(command) => command.run(context),
         Command::Make(command) => command.run(context),
+        Command::Keys(command) => command.run(context),
         Command::Metrics(command) => command.run(context),
     }
 }

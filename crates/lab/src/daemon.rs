@@ -40,6 +40,7 @@ pub struct DaemonBuilder {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     readable_by_all: bool,
+    files: Vec<(String, Vec<u8>, u32)>,
 }
 
 impl DaemonBuilder {
@@ -71,6 +72,13 @@ impl DaemonBuilder {
         self
     }
 
+    /// A file in its directory, with this content and mode.
+    #[must_use]
+    pub fn file(mut self, name: &str, content: impl Into<Vec<u8>>, mode: u32) -> Self {
+        self.files.push((name.to_owned(), content.into(), mode));
+        self
+    }
+
     /// A variable of its environment.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
@@ -95,6 +103,10 @@ impl DaemonBuilder {
     pub fn spawn(self, host: &Host) -> io::Result<Daemon> {
         let directory = TempDir::new()?;
         directory.write(CONFIG, fill_in(&self.config, directory.path()))?;
+        for (name, content, mode) in &self.files {
+            directory.write(name, content)?;
+            fs::set_permissions(directory.path().join(name), fs::Permissions::from_mode(*mode))?;
+        }
         if self.readable_by_all {
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         }
@@ -148,6 +160,7 @@ impl Daemon {
             arguments: Vec::new(),
             environment: Vec::new(),
             readable_by_all: false,
+            files: Vec::new(),
         }
     }
 

@@ -19,7 +19,7 @@ mod verdict;
 
 use std::time::Duration;
 
-pub use authorized_keys::{AuthorizedKey, Civil, KeyFile, MAX_KEYS, read_keys};
+pub use authorized_keys::{AuthorizedKey, Civil, From, KeyFile, MAX_KEYS, read_keys};
 pub use budget::Budget;
 pub use datagram::{LENGTH, Opened, Sealing, Unsealed, gate, open, passes_gate};
 pub use enrolment::{Enrolment, SCHEME};
@@ -33,7 +33,7 @@ pub use verdict::{Admitted, DoorRules, judge};
 pub const DEFAULT_PORT: u16 = 62_201;
 
 /// How far a knock's time may be from the server's, either way.
-pub const WINDOW: Duration = Duration::from_secs(120);
+pub const WINDOW: Duration = crate::ledger::WINDOW;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 pub(crate) mod change;
 pub(crate) mod examine;
 pub(crate) mod follow;
+pub(crate) mod keys;
 pub(crate) mod make;
 pub(crate) mod metrics;
 pub(crate) mod show;

@@ -2,31 +2,22 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use knock_core::knock::Protocol;
 use knock_core::sequence::Step;
 
 use super::sequence::written;
-use super::server::PLACEHOLDER;
 use super::wish::Wish;
 use crate::cli::CONFIG;
+use crate::configuration::Daemon;
 use crate::output::printable;
+use crate::server::PLACEHOLDER;
 
 /// Milliseconds between two knocks: enough for nearly every network.
 const DELAY: u32 = 100;
 /// Where `sshd` is when nobody says otherwise.
 const SSH: u16 = 22;
-
-/// The daemon that is to take the door up.
-pub(super) enum Daemon {
-    /// It runs, with this configuration.
-    Runs,
-    /// It runs with another one.
-    RunsWith(PathBuf),
-    /// It does not run, as far as can be seen.
-    RunsNot,
-}
 
 /// All that the instructions are made of.
 pub(super) struct Instructions<'a> {

@@ -7,21 +7,16 @@
 //!
 //! The daemon is asked for nothing but where its configuration is: it need not run.
 
-mod file;
 mod instructions;
 mod ports;
-mod qr;
-mod random;
 mod section;
 mod sequence;
-mod server;
 mod wish;
 
-use std::fs;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
 
-use knock_core::config::{Config, Parsed, Severity};
+use knock_core::config::{self, Config, Severity};
 use knock_core::sequence::Step;
 use knock_core::way_in::{WayIn, way_in};
 use serde::Serialize;
@@ -31,18 +26,29 @@ pub(crate) use wish::Wish;
 
 use crate::administrator::Administrator;
 use crate::commands::Context;
-use crate::doctor;
+use crate::configuration::{Daemon, place, tell_remarks, usable};
 use crate::failure::Failure;
+use crate::file::{Found, Purpose};
 use crate::output::{print, printable_json, tell};
-use file::Found;
-use instructions::{Daemon, Instructions};
+use crate::{qr, random, server};
+use instructions::Instructions;
+
+/// The configuration: sequences are secrets.
+pub(crate) const CONFIGURATION: Purpose = Purpose {
+    mode: 0o600,
+    denied: 0o007,
+    command: "new-door",
+    missing: "-c names another configuration",
+    read_only: "with --print the door is shown, to be put there by hand",
+};
 
 /// Makes the door, and tells how to use it.
 pub(crate) fn run(context: &Context, wish: &Wish) -> Result<(), Failure> {
     let (daemon, path) = place(context)?;
-    let found = if wish.print { Found::read(&path) } else { Found::hold(&path) }?;
+    let found =
+        if wish.print { Found::read(&path, CONFIGURATION) } else { Found::hold(&path, CONFIGURATION) }?;
     let name = path.display().to_string();
-    let parsed = section::parse(&name, &found.bytes);
+    let parsed = config::parse(&name, &found.bytes);
     let before = usable(&parsed, 0, &format!("{name} has mistakes already"))?;
     section::check(wish, &parsed, before)?;
     let count = wish.ports.map_or(section::enough(before.options.strict), usize::from);
@@ -50,7 +56,7 @@ pub(crate) fn run(context: &Context, wish: &Wish) -> Result<(), Failure> {
     let steps = sequence::draw(count, &pool, &mut random::number)?;
     let section = section::section(wish, &steps);
     let content = section::appended(found.exists().then_some(&found.bytes), &section);
-    let parsed = section::parse(&name, &content);
+    let parsed = config::parse(&name, &content);
     let after = usable(&parsed, found.bytes.len(), "the door cannot be added")?;
     if !section::is_what_was_meant(before, after, wish, &steps) {
         return Err(Failure::Refused(format!(
@@ -120,7 +126,11 @@ impl Made<'_> {
         }
         let text = if self.wish.print { self.section.to_owned() } else { instructions.text() };
         let shows_code = self.wish.qr || is_terminal && !self.wish.no_qr && !self.wish.print;
-        let code = if shows_code { code(&instructions.knock(), is_terminal) } else { String::new() };
+        let code = if shows_code {
+            qr::shown(&instructions.knock(), "The knock for a phone's camera, a secret as well", is_terminal)
+        } else {
+            String::new()
+        };
         print(&format!("{text}{code}"))
     }
 
@@ -137,64 +147,6 @@ impl Made<'_> {
             section: self.section,
         };
         serde_json::to_string(&told).unwrap_or_default()
-    }
-}
-
-/// The knock as a QR code, for a camera.
-fn code(knock: &str, is_terminal: bool) -> String {
-    let plain = !is_terminal || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let medium = if plain { qr::Medium::Text } else { qr::Medium::Terminal };
-    let Some(picture) = qr::Picture::of(knock) else {
-        return "\nThe knock is too long for a QR code.\n".into();
-    };
-    let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
-    if is_terminal && (1..picture.width()).contains(&columns) {
-        return format!("\nThe QR code of the knock needs a terminal of {} columns.\n", picture.width());
-    }
-    format!("\nThe knock for a phone's camera, a secret as well:\n\n{}", picture.text(medium))
-}
-
-/// Whether the daemon runs, and which configuration the door belongs to.
-fn place(context: &Context) -> Result<(Daemon, PathBuf), Failure> {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let named = context.config_is_named.then(|| absolute(&context.config));
-    let status = match doctor::status(&context.socket) {
-        Ok(status) => Some(status),
-        // Nobody listens there; who may not ask is told so.
-        Err(Failure::Unreachable { error, .. }) if error.kind() != io::ErrorKind::PermissionDenied => None,
-        Err(failure) => return Err(failure),
-    };
-    let config_of_daemon = status.map(|status| PathBuf::from(status.config));
-    let path = named.or_else(|| config_of_daemon.clone()).unwrap_or_else(|| absolute(&context.config));
-    let daemon = match config_of_daemon {
-        Some(config) if is_same(&config, &path) => Daemon::Runs,
-        Some(config) => Daemon::RunsWith(config),
-        None => Daemon::RunsNot,
-    };
-    Ok((daemon, path))
-}
-
-/// Whether two paths lead to one file, as far as can be seen.
-fn is_same(one: &Path, other: &Path) -> bool {
-    let resolved = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    resolved(one) == resolved(other)
-}
-
-/// The configuration, or why it cannot be used, with what is wrong from a byte on.
-fn usable<'a>(parsed: &'a Parsed, from: usize, why: &str) -> Result<&'a Config, Failure> {
-    parsed.config.as_ref().ok_or_else(|| {
-        tell_remarks(parsed, Severity::Error, from);
-        Failure::Refused(format!("{why}: nothing was written"))
-    })
-}
-
-/// As `knockd --check` shows it.
-fn tell_remarks(parsed: &Parsed, severity: Severity, from: usize) {
-    let mut error_output = io::stderr().lock();
-    let colour = error_output.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    for remark in section::remarks(parsed, severity, from, colour) {
-        // Whoever closed standard error does not want to read it.
-        let _ = writeln!(error_output, "{remark}\n");
     }
 }
 

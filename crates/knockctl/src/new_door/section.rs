@@ -1,6 +1,6 @@
 //! The door as the configuration has it, and the configuration with the door.
 
-use knock_core::config::{self, Config, Door, Parsed, PortRange, Severity};
+use knock_core::config::{Config, Door, Parsed, PortRange};
 use knock_core::sequence::Step;
 
 use super::sequence::written;
@@ -94,21 +94,10 @@ pub(super) fn enough(strict: Option<bool>) -> usize {
     if strict == Some(false) { 6 } else { 4 }
 }
 
-/// Reads a configuration.
-pub(super) fn parse(name: &str, bytes: &[u8]) -> Parsed {
-    config::parse(name, bytes)
-}
-
-/// What there is to say of a configuration from a byte on, with the lines that it is about.
-pub(super) fn remarks(parsed: &Parsed, severity: Severity, from: usize, colour: bool) -> Vec<String> {
-    let remarks = parsed.diagnostics.iter();
-    let remarks = remarks.filter(|remark| remark.severity == severity && remark.span.start >= from);
-    remarks.map(|remark| parsed.source.snippet(remark, colour)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use knock_core::config::parse;
     use proptest::prelude::*;
 
     use super::*;

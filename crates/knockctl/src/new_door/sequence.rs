@@ -3,8 +3,8 @@
 use knock_core::knock::Protocol;
 use knock_core::sequence::Step;
 
-use super::random::below;
 use crate::failure::Failure;
+use crate::random::below;
 
 /// Draws `count` of the ports in `pool`, no two alike, mixed of TCP and UDP and not in order. Among all such sequences
 /// none is likelier than another.
@@ -68,7 +68,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::new_door::random::number;
+    use crate::random::number;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]

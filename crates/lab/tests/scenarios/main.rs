@@ -12,6 +12,7 @@ mod floods;
 mod frames;
 mod idle;
 mod interfaces;
+mod keys;
 mod links;
 mod many;
 mod one_time;

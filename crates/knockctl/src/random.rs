@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 
 /// A number from 0 to below `bound`, each as likely as any other. `bound` is not 0.
-pub(super) fn below(bound: u32, draw: &mut impl FnMut() -> Result<u32, Failure>) -> Result<u32, Failure> {
+pub(crate) fn below(bound: u32, draw: &mut impl FnMut() -> Result<u32, Failure>) -> Result<u32, Failure> {
     // What does not fill a whole round would make the small numbers likelier.
     let rounds = u32::MAX - u32::MAX % bound;
     loop {
@@ -15,7 +15,7 @@ pub(super) fn below(bound: u32, draw: &mut impl FnMut() -> Result<u32, Failure>)
 }
 
 /// Thirty-two random bits.
-pub(super) fn number() -> Result<u32, Failure> {
+pub(crate) fn number() -> Result<u32, Failure> {
     let no_numbers = |error| Failure::Refused(format!("the system gives no random numbers: {error}"));
     getrandom::u32().map_err(no_numbers)
 }

@@ -1,5 +1,7 @@
 //! A text as a QR code (ISO/IEC 18004) made of half blocks, two rows of it a line.
 
+use std::io;
+
 use qrcode::{Color, EcLevel, QrCode};
 
 /// The margin that the standard asks for, in modules.
@@ -8,14 +10,28 @@ const QUIET_ZONE: usize = 4;
 const PAPER: &str = "\u{1b}[38;5;16;48;5;231m";
 const RESET: &str = "\u{1b}[0m";
 
+/// A text as a code behind a caption, as it fits on standard output.
+pub(crate) fn shown(text: &str, caption: &str, is_terminal: bool) -> String {
+    let plain = !is_terminal || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let medium = if plain { Medium::Text } else { Medium::Terminal };
+    let Some(picture) = Picture::of(text) else {
+        return "\nThis is too long for a QR code.\n".into();
+    };
+    let columns = rustix::termios::tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    if is_terminal && (1..picture.width()).contains(&columns) {
+        return format!("\nThe QR code needs a terminal of {} columns.\n", picture.width());
+    }
+    format!("\n{caption}:\n\n{}", picture.text(medium))
+}
+
 /// A code, with its margin.
-pub(super) struct Picture {
+struct Picture {
     rows: Vec<Vec<bool>>,
 }
 
 /// What the code is shown on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Medium {
+enum Medium {
     /// A terminal that can be told its colours.
     Terminal,
     /// Whatever has light letters on dark ground.
@@ -24,7 +40,7 @@ pub(super) enum Medium {
 
 impl Picture {
     /// The code of a text; `None` where it is too long for one.
-    pub(super) fn of(text: &str) -> Option<Self> {
+    fn of(text: &str) -> Option<Self> {
         let code = QrCode::with_error_correction_level(text, EcLevel::M).ok()?;
         let width = code.width();
         let dark = code.into_colors();
@@ -39,12 +55,12 @@ impl Picture {
     }
 
     /// How many columns it takes.
-    pub(super) fn width(&self) -> usize {
+    fn width(&self) -> usize {
         self.rows.len()
     }
 
     /// The lines to print.
-    pub(super) fn text(&self, medium: Medium) -> String {
+    fn text(&self, medium: Medium) -> String {
         self.rows.chunks(2).map(|pair| line(pair, medium)).collect()
     }
 }

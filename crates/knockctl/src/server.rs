@@ -7,11 +7,11 @@ use knock_linux::links::{self, Link, Routes};
 use crate::administrator::Administrator;
 
 /// What stands in examples where nothing better is known.
-pub(super) const PLACEHOLDER: &str = "SERVER";
+pub(crate) const PLACEHOLDER: &str = "SERVER";
 
 /// The address by which it is found from anywhere: the one that the administrator is connected to, else one of an interface
 /// that a default route leads through. A private address is none: what it is called outside is not known here.
-pub(super) fn guess(administrator: Option<Administrator>) -> Option<IpAddr> {
+pub(crate) fn guess(administrator: Option<Administrator>) -> Option<IpAddr> {
     let connected = administrator.map(|administrator| administrator.server);
     let links = links::read(Routes::Followed).unwrap_or_default();
     connected.filter(is_public).or_else(|| of_links(&links))
@@ -22,6 +22,15 @@ fn of_links(links: &[Link]) -> Option<IpAddr> {
     let outward = links.iter().filter(|link| link.default_route);
     let addresses = outward.flat_map(|link| &link.addresses).map(|(address, _)| *address);
     addresses.filter(is_public).min_by_key(IpAddr::is_ipv6)
+}
+
+/// A name or an address that a shell takes as it is.
+pub(crate) fn host(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    if text.is_empty() || text.starts_with('-') || !text.chars().all(fits) {
+        return Err("expected a name or an address, such as server.example.org".into());
+    }
+    Ok(text.to_owned())
 }
 
 fn is_public(address: &IpAddr) -> bool {
@@ -78,5 +87,15 @@ mod tests {
             Some("192.0.2.1".into())
         );
         assert_eq!(of(&[inner, link(true, &["10.0.0.1", "fe80::1"])]), None);
+    }
+
+    #[test]
+    fn hosts_are_harmless_to_a_shell() {
+        for good in ["server.example.org", "192.0.2.1", "2001:db8::1", "fe80::1%eth0"] {
+            assert_eq!(host(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "-x", "a b", "a;b", "$(a)", "a\n"] {
+            assert!(host(bad).is_err(), "{bad:?}");
+        }
     }
 }
