@@ -12,7 +12,9 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
 use knock_core::knock::Protocol;
 use knock_core::sequence::{Fault, Step};
+use knock_core::spa::SCHEME;
 
+use crate::add::Addition;
 use crate::error::Error;
 use crate::hosts::Host;
 use crate::request::{Method, Request, Signed};
@@ -26,6 +28,10 @@ pub(crate) enum Invocation {
     Print(String),
     /// The names in the file of hosts: this one, or the user's own.
     List(Option<PathBuf>),
+    /// A host that is to be added to the file.
+    Add(Addition),
+    /// The rolling sequences of the moment, by the key in this file.
+    ShowRolling(PathBuf),
     /// A knock of which everything was said.
     Knock(Request),
     /// A knock at a host of the file.
@@ -81,6 +87,7 @@ impl Named {
                 Ok(Method::Sequence(steps.iter().copied().map(by_udp).collect()))
             }
             Method::OneTime(_) if self.udp => refuse("-u", "a one-time file"),
+            Method::Rolling(_) if self.udp => refuse("-u", "a rolling key"),
             method => Ok(method.clone()),
         }
     }
@@ -90,9 +97,15 @@ impl Named {
 pub(crate) const USAGE: &str = "\
 knock [OPTIONS] HOST PORT[:PROTO]...
        knock [OPTIONS] --one-time FILE HOST
+       knock [OPTIONS] --rolling FILE HOST
        knock [OPTIONS] NAME
        knock [OPTIONS] --proxy HOST PORT
-       knock --list";
+       knock add [OPTIONS] LINE
+       knock --list
+       knock --rolling FILE --print";
+
+/// What adds a host; it is a host's name where nothing behind it is to be added.
+const ADD: &str = "add";
 
 const AFTER_HELP: &str = "\
 NAME is a host of the file ~/.config/knock/config.toml.
@@ -137,6 +150,14 @@ struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ports", "udp"])]
     one_time: Option<PathBuf>,
 
+    /// Knock the sequence of the moment, by the rolling key in FILE
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ports", "udp", "one_time", "both"])]
+    rolling: Option<PathBuf>,
+
+    /// Only print the rolling sequences of now and of next, and how long they are good
+    #[arg(long, requires = "rolling", conflicts_with_all = ["host", "list", "proxy", "verify"])]
+    print: bool,
+
     /// Then connect to this TCP port until it is open, and tell how long it took or why it is not
     #[arg(long, value_name = "PORT", value_parser = settings::tcp_port)]
     verify: Option<u16>,
@@ -150,19 +171,19 @@ struct Arguments {
     timeout: Option<Duration>,
 
     /// Knock at HOST of the file, then pass on standard input and output: for ssh's ProxyCommand
-    #[arg(long, conflicts_with_all = ["one_time", "verify", "list"])]
+    #[arg(long, conflicts_with_all = ["one_time", "rolling", "verify", "list"])]
     proxy: bool,
 
     /// Print the names in the file of hosts
-    #[arg(long, conflicts_with_all = ["host", "one_time", "verify"])]
+    #[arg(long, conflicts_with_all = ["host", "one_time", "rolling", "verify"])]
     list: bool,
 
     /// Knock at this door of NAME, not at the first
-    #[arg(long, value_name = "DOOR", conflicts_with_all = ["one_time", "list"])]
+    #[arg(long, value_name = "DOOR", conflicts_with_all = ["one_time", "rolling", "list"])]
     door: Option<String>,
 
     /// Ask that the door is open for so long, such as 90s, 30m or 1h
-    #[arg(long = "for", value_name = "TIME", conflicts_with_all = ["one_time", "list"], value_parser = settings::open_for)]
+    #[arg(long = "for", value_name = "TIME", conflicts_with_all = ["one_time", "rolling", "list"], value_parser = settings::open_for)]
     lasts: Option<Duration>,
 
     /// The file of hosts, instead of the user's own
@@ -174,12 +195,33 @@ struct Arguments {
     verbose: bool,
 
     /// A name or an address, such as fe80::1%eth0; without ports a host of the file
-    #[arg(value_name = "HOST", required_unless_present = "list")]
+    #[arg(value_name = "HOST", required_unless_present_any = ["list", "print"])]
     host: Option<String>,
 
     /// A port, 1 to 65535; PROTO is tcp (when unsaid) or udp
     #[arg(value_name = "PORT[:PROTO]")]
     ports: Vec<String>,
+}
+
+/// Adds a host to the file of hosts, as knockctl enroll on the server says it in one line.
+#[derive(Debug, Parser)]
+#[command(name = "add", bin_name = "knock add", args_override_self = true, infer_long_args = true)]
+struct AddArguments {
+    /// What the host is to be called; as in LINE when unsaid
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Sign with the key in this file, the private or the public half
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+
+    /// The file of hosts, instead of the user's own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// What knockctl enroll prints, in quotes: knock://...; read from standard input when it is - or unsaid
+    #[arg(value_name = "LINE")]
+    line: Option<String>,
 }
 
 /// The command line as a whole, for completions and manual pages.
@@ -192,10 +234,39 @@ pub fn command() -> clap::Command {
 /// # Errors
 /// For anything that would have to be guessed.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, Error> {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    if let [_, add, rest @ ..] = arguments.as_slice()
+        && add == ADD
+        && let Some(addition) = addition(rest)
+    {
+        return addition;
+    }
     match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments.check(),
         Err(answer) if !answer.use_stderr() => Ok(Invocation::Print(answer.to_string())),
         Err(refusal) => Err(Error::Usage(in_short(&refusal))),
+    }
+}
+
+/// What is to be added, where the arguments behind `add` are of that: with a line among them, or without any operand.
+/// Everything else knocks at a host of this name, as it always did.
+fn addition(rest: &[OsString]) -> Option<Result<Invocation, Error>> {
+    let is_line = |argument: &OsString| argument == "-" || argument.to_string_lossy().starts_with(SCHEME);
+    let has_line = rest.iter().any(is_line);
+    match AddArguments::try_parse_from(std::iter::once(&OsString::from(ADD)).chain(rest)) {
+        Ok(arguments) if has_line || arguments.line.is_none() => Some(arguments.check()),
+        Err(answer) if !answer.use_stderr() => Some(Ok(Invocation::Print(answer.to_string()))),
+        Err(refusal) if has_line => Some(Err(Error::Usage(in_short(&refusal)))),
+        _ => None,
+    }
+}
+
+impl AddArguments {
+    fn check(self) -> Result<Invocation, Error> {
+        let Self { name, identity, config, line } = self;
+        let line = line.filter(|line| line != "-").map(|line| line.parse()).transpose();
+        let line = line.map_err(|why| Error::Usage(format!("the line of knock add: {why}")))?;
+        Ok(Invocation::Add(Addition { line, name, identity, config }))
     }
 }
 
@@ -216,7 +287,11 @@ impl Arguments {
         if self.list {
             return Ok(Invocation::List(self.config));
         }
-        if !self.proxy && (self.one_time.is_some() || !self.ports.is_empty()) {
+        if let (true, Some(file)) = (self.print, &self.rolling) {
+            return Ok(Invocation::ShowRolling(file.clone()));
+        }
+        let says_what = self.one_time.is_some() || self.rolling.is_some() || !self.ports.is_empty();
+        if !self.proxy && says_what {
             return self.of_the_command_line(&settings).map(Invocation::Knock);
         }
         let relay = if self.proxy { Some(self.only_port()?) } else { None };
@@ -231,9 +306,10 @@ impl Arguments {
             let text = "--door and --for are for a host of the file that has a host_key, not for ports";
             return Err(Error::Usage(text.into()));
         }
-        let method = match self.one_time {
-            Some(file) => Method::OneTime(file),
-            None => Method::Sequence(steps(&self.ports, self.udp)?),
+        let method = match (self.one_time, self.rolling) {
+            (Some(file), _) => Method::OneTime(file),
+            (None, Some(file)) => Method::Rolling(file),
+            (None, None) => Method::Sequence(steps(&self.ports, self.udp)?),
         };
         Request::new(self.host.unwrap_or_default(), method, settings, None, self.verbose)
     }
@@ -295,8 +371,11 @@ fn of_one_port(text: &str, fault: Fault) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use knock_core::spa::Enrolment;
+
     use super::*;
-    use crate::request::{Awaited, Purpose};
+    use crate::keys::Identity;
+    use crate::request::{Awaited, Purpose, Whom};
 
     fn invoke(line: &str) -> Result<Invocation, Error> {
         parse(std::iter::once("knock").chain(line.split_whitespace()).map(OsString::from))
@@ -400,6 +479,14 @@ mod tests {
             assert!(refusal(line).contains("cannot be used with"), "{line}");
         }
         assert_eq!(request("--one f h").method, Method::OneTime("f".into()));
+        for line in
+            ["--rolling f h 1", "--rolling f -u h", "--rolling f --one-time f h", "--rolling f --both h"]
+        {
+            assert!(refusal(line).contains("cannot be used with"), "{line}");
+        }
+        assert!(refusal("--print").contains("--rolling <FILE>"));
+        assert_eq!(request("--rolling f h").method, Method::Rolling("f".into()));
+        assert_eq!(invoke("--rolling f --print").unwrap(), Invocation::ShowRolling("f".into()));
     }
 
     #[test]
@@ -487,6 +574,74 @@ mod tests {
         for line in ["--proxy --verify 22 h 22", "--proxy --one-time f h", "--list h", "--list --proxy"] {
             assert!(refusal(line).contains("cannot be used with"), "{line}");
         }
+    }
+
+    const LINE: &str = "knock://h/ssh?host-key=AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+
+    #[test]
+    fn what_follows_add_says_whether_it_is_a_host() {
+        let line: Enrolment = LINE.parse().unwrap();
+        let nothing = Addition { line: None, name: None, identity: None, config: None };
+        for (arguments, expected) in [
+            ("add".to_owned(), nothing.clone()),
+            ("add -".to_owned(), nothing.clone()),
+            ("add --name n".to_owned(), Addition { name: Some("n".into()), ..nothing.clone() }),
+            (format!("add {LINE}"), Addition { line: Some(line.clone()), ..nothing.clone() }),
+            (
+                format!("add --id f --conf g {LINE} --name=n"),
+                Addition {
+                    line: Some(line),
+                    name: Some("n".into()),
+                    identity: Some("f".into()),
+                    config: Some("g".into()),
+                },
+            ),
+        ] {
+            assert_eq!(invoke(&arguments).unwrap(), Invocation::Add(expected), "{arguments}");
+        }
+        for arguments in ["add 7000", "add 7000 8000:udp", "add -d5 7000"] {
+            assert_eq!(request(arguments).host, "add", "{arguments}");
+        }
+        assert_eq!(named("add -v").name, "add");
+        assert_eq!(named("-v add").name, "add");
+    }
+
+    #[test]
+    fn a_line_that_is_cut_off_is_told() {
+        assert!(refusal("add knock://h/ssh").contains("the line of knock add: the line has no ?host-key"));
+        assert!(refusal(&format!("add {LINE} {LINE}")).contains("unexpected argument"));
+        assert!(refusal(&format!("add {LINE} --bogus")).contains("--bogus"));
+    }
+
+    #[test]
+    fn a_door_is_of_a_host_with_a_key() {
+        for line in ["h 1 --door ssh", "h 1 --for 1h"] {
+            assert!(refusal(line).contains("for a host of the file that has a host_key"), "{line}");
+        }
+        assert!(refusal("h --for soon").contains("a time, such as"));
+        for line in ["--one-time f --door ssh h", "--list --for 1h"] {
+            assert!(refusal(line).contains("cannot be used with"), "{line}");
+        }
+        let sequence = host("1", Settings::default());
+        let refused = named("--door ssh h").at(&sequence).unwrap_err().to_string();
+        assert_eq!(refused, "--door cannot be used with a host that has no host_key");
+        let signed = Signed {
+            server: LINE.parse::<Enrolment>().unwrap().host_key,
+            port: 62_201,
+            door: "ssh".into(),
+            lasts: None,
+            address: Whom::Seen,
+            identity: Identity::Usual,
+            agent: None,
+        };
+        let host =
+            Host { method: Method::Signed(signed), doors: vec!["ssh".into(), "web".into()], ..sequence };
+        let Method::Signed(asked) = named("--door web --for 90s h").at(&host).unwrap().method else {
+            panic!()
+        };
+        assert_eq!((asked.door.as_str(), asked.lasts), ("web", Some(Duration::from_secs(90))));
+        assert!(named("--door mail h").at(&host).unwrap_err().to_string().contains("has no door \"mail\""));
+        assert!(named("-u h").at(&host).unwrap_err().to_string().contains("-u cannot be used"));
     }
 
     #[test]

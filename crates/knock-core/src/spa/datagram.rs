@@ -104,7 +104,18 @@ impl Opened {
         signed(host, &self.encapsulated, request)
     }
 
-    /// As if it had been opened: to try what is behind the seal.
+    /// As if it had been made by a client and opened: to try what is behind the seal.
+    #[doc(hidden)]
+    pub fn of(
+        encapsulated: [u8; ENCAPSULATED],
+        request: &Request,
+        signature: &[u8],
+    ) -> Result<Self, Malformed> {
+        let content = request::content(&request.to_bytes()?, signature)?;
+        Ok(Self { encapsulated, content: content.to_vec() })
+    }
+
+    /// As if it had been opened: likewise.
     #[doc(hidden)]
     pub fn unchecked(encapsulated: [u8; ENCAPSULATED], content: Vec<u8>) -> Self {
         Self { encapsulated, content }

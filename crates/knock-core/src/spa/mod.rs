@@ -33,7 +33,7 @@ pub use verdict::{Admitted, DoorRules, judge};
 pub const DEFAULT_PORT: u16 = 62_201;
 
 /// How far a knock's time may be from the server's, either way.
-pub const WINDOW: Duration = Duration::from_secs(120);
+pub const WINDOW: Duration = crate::ledger::WINDOW;
 
 #[cfg(test)]
 mod tests;

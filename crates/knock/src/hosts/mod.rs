@@ -8,6 +8,9 @@
 
 mod place;
 mod read;
+mod write;
+
+pub(crate) use place::open_to_others;
 
 use std::fmt;
 use std::fs;
@@ -15,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use knock_core::config::nearest::nearest;
+use knock_core::spa::Enrolment;
 
 use crate::request::Method;
 use crate::settings::Settings;
@@ -64,6 +68,15 @@ pub(crate) enum Error {
         /// A name that is like it.
         near: Option<String>,
     },
+    /// The file cannot be written.
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// A host was not added; the text says why not.
+    NotAdded(String),
     /// A host has no door of this name.
     NoDoor {
         /// What was looked for.
@@ -119,7 +132,7 @@ impl Hosts {
 
     /// What others than the file's owner can do with it, as in "others can read it".
     pub(crate) fn open_to_others(&self) -> Option<&'static str> {
-        place::open_to_others(&self.path)
+        open_to_others(&self.path)
     }
 
     /// The hosts, by name.
@@ -198,6 +211,8 @@ impl fmt::Display for Error {
                     None => Ok(()),
                 }
             }
+            Self::Unwritable { path, cause } => write!(f, "cannot write {}: {cause}", path.display()),
+            Self::NotAdded(why) => f.write_str(why),
             Self::NoDoor { door, name, doors } => {
                 let near = nearest(door, doors.iter().map(String::as_str));
                 let near = near.map(|near| format!(" (did you mean \"{near}\"?)")).unwrap_or_default();
@@ -227,6 +242,103 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// How a host was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// It is new.
+    Now,
+    /// The very same was there.
+    Before,
+}
+
+/// Adds the host of a line to the file at `path`, or to the user's own; says which file that is.
+///
+/// # Errors
+/// Where the file cannot be read or written or has a mistake, or where it has another host of this name, or another key of
+/// this server.
+pub(crate) fn add(
+    path: Option<PathBuf>,
+    name: &str,
+    line: &Enrolment,
+    identity: Option<&str>,
+) -> Result<(PathBuf, Added), Error> {
+    let path = path.or_else(place::of_user).ok_or(Error::NoHome)?;
+    let unwritable = |cause| Error::Unwritable { path: path.clone(), cause };
+    write::make_directory(&path).map_err(unwritable)?;
+    let _lock = write::lock(&path);
+    let text = existing(&path)?;
+    let there = read::read(&path, text.as_bytes()).map_err(Error::Wrong)?;
+    let table = write::table(name, line, identity);
+    // Alone it says what it is, whatever the file says for all hosts.
+    let alone = read::read(&path, table.as_bytes()).map_err(|wrong| Error::NotAdded(wrong.join("\n")))?;
+    let Some(new) = alone.first() else { return Err(Error::NotAdded("it would be no host".into())) };
+    refuse_other_key(&path, &there, new)?;
+    if let Some(old) = there.iter().find(|old| old.name.eq_ignore_ascii_case(name)) {
+        return same(&path, old, new).map(|()| (path, Added::Before));
+    }
+    let text = write::with_table(&text, &table);
+    read::read(&path, text.as_bytes()).map_err(Error::Wrong)?;
+    write::replace(&path, &text).map_err(unwritable)?;
+    Ok((path, Added::Now))
+}
+
+fn existing(path: &Path) -> Result<String, Error> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(cause) => Err(Error::Unreadable { path: path.to_owned(), cause }),
+    }
+}
+
+/// What is sealed to a stranger's key the stranger reads, and the server does not.
+fn refuse_other_key(path: &Path, there: &[Host], new: &Host) -> Result<(), Error> {
+    let Method::Signed(line) = &new.method else { return Ok(()) };
+    let is_other = |old: &&Host| {
+        let Method::Signed(known) = &old.method else { return false };
+        old.host.eq_ignore_ascii_case(&new.host) && known.port == line.port && known.server != line.server
+    };
+    let names: Vec<_> = there.iter().filter(is_other).map(|old| format!("[{}]", old.name)).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let (names, path, host) = (names.join(" and "), path.display(), &new.host);
+    Err(Error::NotAdded(format!(
+        "THE SERVER'S KEY HAS CHANGED: {path} has another host_key for {host} (in {names}) than the line; nothing was \
+         added.\n  - if the server was made anew, or its key: compare the line with what `knockctl host-key` prints there, \
+         then delete {names} from the file, and add the line again\n  - if not, the line is not from this server: do not \
+         use it"
+    )))
+}
+
+/// Whether nothing would change.
+fn same(path: &Path, old: &Host, new: &Host) -> Result<(), Error> {
+    let differing = differing(old, new);
+    if differing.is_empty() {
+        return Ok(());
+    }
+    let (path, name) = (path.display(), &old.name);
+    Err(Error::NotAdded(format!(
+        "{path} has a host \"{name}\", which differs in {}; nothing was added: add the line under another name with --name \
+         NAME, or delete [{name}] from the file first",
+        differing.join(", ")
+    )))
+}
+
+fn differing(old: &Host, new: &Host) -> Vec<&'static str> {
+    let (Method::Signed(known), Method::Signed(line)) = (&old.method, &new.method) else {
+        return vec!["how it is knocked at"];
+    };
+    let differs = [
+        ("host", !old.host.eq_ignore_ascii_case(&new.host)),
+        ("port", known.port != line.port),
+        ("host_key", known.server != line.server),
+        ("doors", old.doors != new.doors),
+        ("identity", known.identity != line.identity),
+        ("verify", old.settings.verify != new.settings.verify),
+    ];
+    differs.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }
 
 /// The directory that relative names in the file at `path` begin from.

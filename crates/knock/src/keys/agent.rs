@@ -41,6 +41,8 @@ const SIGNATURE: u8 = 14;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Agent {
     socket: PathBuf,
+    /// How long it may take to say which keys it has.
+    patience: Duration,
 }
 
 impl fmt::Display for Agent {
@@ -72,7 +74,7 @@ impl Agent {
         let usual = || cfg!(windows).then(|| PathBuf::from(PIPE));
         let socket = named.map(Path::to_owned).or_else(of_user).or_else(usual);
         socket
-            .map(|socket| Self { socket })
+            .map(|socket| Self { socket, patience: LISTING })
             .ok_or_else(|| format!("there is no ssh-agent ({VARIABLE} is not set)"))
     }
 
@@ -81,7 +83,7 @@ impl Agent {
     /// # Errors
     /// Where it is not there, or does not answer as an agent does; in words.
     pub(super) fn keys(&self) -> Result<Vec<Held>, String> {
-        let answer = match self.ask(vec![LIST]).recv_timeout(LISTING) {
+        let answer = match self.ask(vec![LIST]).recv_timeout(self.patience) {
             Ok(answer) => self.heard(answer)?,
             Err(_) => return Err(format!("{self} does not answer")),
         };
@@ -233,12 +235,24 @@ mod tests {
 
     #[test]
     fn says_that_nobody_listens() {
-        let agent = Agent { socket: std::env::temp_dir().join("no-such-socket") };
+        let agent = Agent { socket: std::env::temp_dir().join("no-such-socket"), patience: LISTING };
         let refusal = agent.keys().unwrap_err();
         assert!(
             refusal.starts_with("no ssh-agent listens at ") && refusal.contains("no-such-socket"),
             "{refusal}"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn one_that_does_not_answer_is_given_up() {
+        let socket = std::env::temp_dir().join(format!("knock-mute-agent-{}", std::process::id()));
+        let _ = std::fs::remove_file(&socket);
+        let _mute = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let agent = Agent { socket: socket.clone(), patience: Duration::from_millis(50) };
+        let told = agent.keys();
+        std::fs::remove_file(&socket).unwrap();
+        assert_eq!(told, Err(format!("the ssh-agent at {} does not answer", socket.display())));
     }
 
     proptest! {

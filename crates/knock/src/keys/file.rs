@@ -20,7 +20,7 @@ pub(super) struct KeyFile {
     /// The file of the private half, which may not be there.
     pub(super) path: PathBuf,
     public: PublicKey,
-    private: Result<Private, String>,
+    private: Result<Box<Private>, String>,
 }
 
 /// A private key, which may be locked by a passphrase.
@@ -32,7 +32,7 @@ struct Private {
 
 /// What is in a file.
 enum Content {
-    Private(Private),
+    Private(Box<Private>),
     Public(PublicKey),
     /// A private key in a format that is not read here; what to do about it.
     Foreign(String),
@@ -170,7 +170,7 @@ fn content(path: &Path) -> io::Result<Content> {
     let text = str::from_utf8(&bytes).map_err(|_| no_key("it is no SSH key"))?.trim_start();
     if text.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----") {
         return match PrivateKey::from_openssh(text) {
-            Ok(key) => Ok(Content::Private(Private { key, too_open: too_open(&metadata) })),
+            Ok(key) => Ok(Content::Private(Private { key, too_open: too_open(&metadata) }.into())),
             Err(error) => Err(no_key(&unreadable(&error))),
         };
     }

@@ -9,6 +9,8 @@
 mod agent;
 mod file;
 mod passphrase;
+#[cfg(unix)]
+mod terminal;
 
 use std::env;
 use std::fmt;
@@ -73,6 +75,14 @@ pub(crate) fn find(identity: &Identity, agent: Option<&Path>) -> Result<Found, S
         Identity::Fingerprint(fingerprint) => by_fingerprint(*fingerprint, &agent),
         Identity::File(path) => by_file(KeyFile::read(path)?, &agent),
     }
+}
+
+/// The public half of the key in a file, be it the private or the public one.
+///
+/// # Errors
+/// Where it has none that can knock; in words.
+pub(crate) fn public_of(path: &Path) -> Result<SshKey, String> {
+    KeyFile::read(path)?.public()
 }
 
 /// What an agent has answered, or why it has not.
@@ -242,8 +252,8 @@ impl Found {
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Place::Agent(agent, remark) => write!(f, "in {agent} ({remark})"),
-            Place::File(file) => write!(f, "{} ({})", file.path.display(), file.remark()),
+            Place::Agent(agent, remark) => write!(f, "in {agent}{}", Remark(remark)),
+            Place::File(file) => write!(f, "{}{}", file.path.display(), Remark(&file.remark())),
         }
     }
 }
@@ -267,7 +277,7 @@ impl Signer {
         let signature = match &self.by {
             By::Agent(agent, remark) => {
                 if self.needs_touch() {
-                    tell(format!("touch the token of {}", self.called(remark)));
+                    tell(format!("touch the token of {}{}", self.key.fingerprint(), Remark(remark)));
                 }
                 agent.sign(&self.key, text, || self.wait())?
             }
@@ -277,10 +287,6 @@ impl Signer {
         };
         self.key.check(text, &signature).map_err(|why| format!("{self}: {why}"))?;
         Ok(signature)
-    }
-
-    fn called<'a>(&self, remark: &'a str) -> std::borrow::Cow<'a, str> {
-        if remark.is_empty() { self.key.fingerprint().to_string().into() } else { remark.into() }
     }
 
     fn wait(&self) {
@@ -295,8 +301,17 @@ impl fmt::Display for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let fingerprint = self.key.fingerprint();
         match &self.by {
-            By::Agent(agent, remark) => write!(f, "{fingerprint} ({remark}) by {agent}"),
+            By::Agent(agent, remark) => write!(f, "{fingerprint}{} by {agent}", Remark(remark)),
             By::File(path, _) => write!(f, "{fingerprint} by {}", path.display()),
         }
+    }
+}
+
+/// What is remarked on a key, where something is.
+struct Remark<'a>(&'a str);
+
+impl fmt::Display for Remark<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, " ({})", self.0) }
     }
 }

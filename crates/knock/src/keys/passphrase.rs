@@ -4,13 +4,19 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
 
+#[cfg(unix)]
+use super::terminal;
+
 /// The longest passphrase that a program can give, in bytes.
 const LONGEST: u64 = 1024;
+
+const NOBODY: &str =
+    "there is no terminal to ask on, and no SSH_ASKPASS that could (with DISPLAY or WAYLAND_DISPLAY)";
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +40,24 @@ pub(super) fn ask(prompt: &str) -> Result<Zeroizing<String>, String> {
     match (order, program(order)) {
         (Order::Force | Order::Prefer, Some(program)) => by_program(&program, prompt),
         (Order::Force, None) => Err("SSH_ASKPASS_REQUIRE=force, but SSH_ASKPASS names no program".into()),
-        (_, program) => match (rpassword::prompt_password(prompt), program) {
-            (Ok(answer), _) => Ok(Zeroizing::new(answer)),
-            (Err(error), Some(program)) if is_no_terminal(&error) => by_program(&program, prompt),
-            (Err(error), _) if is_no_terminal(&error) => {
-                Err("there is no terminal to ask on, and no SSH_ASKPASS that could (with DISPLAY or WAYLAND_DISPLAY)".into())
-            }
+        (_, program) => match (terminal::ask(prompt), program) {
+            (Ok(Some(answer)), _) => Ok(answer),
+            (Ok(None), Some(program)) => by_program(&program, prompt),
+            (Ok(None), None) => Err(NOBODY.into()),
             (Err(error), _) => Err(format!("nothing was read from the terminal: {error}")),
         },
+    }
+}
+
+/// Not to show what is typed takes calls there that are not safe ones.
+#[cfg(not(unix))]
+mod terminal {
+    use std::io;
+
+    use zeroize::Zeroizing;
+
+    pub(super) fn ask(_: &str) -> io::Result<Option<Zeroizing<String>>> {
+        Ok(None)
     }
 }
 
@@ -60,11 +76,6 @@ fn program(order: Order) -> Option<OsString> {
     let shows = order == Order::Force || has("DISPLAY") || has("WAYLAND_DISPLAY");
     let named = env::var_os("SSH_ASKPASS").filter(|program| !program.is_empty());
     named.filter(|_| shows && order != Order::Never)
-}
-
-/// What a process without a terminal is told when it opens one.
-fn is_no_terminal(error: &io::Error) -> bool {
-    !matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::UnexpectedEof)
 }
 
 fn by_program(program: &OsString, prompt: &str) -> Result<Zeroizing<String>, String> {
