@@ -50,8 +50,7 @@ impl Page {
                 self.name.display()
             )];
         }
-        let source =
-            Source::new(&self.name.display().to_string(), String::from_utf8_lossy(&self.found.bytes));
+        let source = Source::new(self.name.display().to_string(), String::from_utf8_lossy(&self.found.bytes));
         self.keys.mistakes.iter().map(|mistake| source.line(mistake)).collect()
     }
 
