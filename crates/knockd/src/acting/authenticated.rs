@@ -12,7 +12,7 @@ use knock_core::ledger::{self, Holder, Use};
 use knock_core::rolling::{STEP, use_of};
 #[cfg(feature = "fwknop")]
 use knock_core::spa::WINDOW;
-use knock_core::spa::{Admitted, DoorRules, Refusal, judge};
+use knock_core::spa::{Admitted, Claim, DoorRules, Refusal};
 use knock_core::time::Timestamp;
 use knock_core::tracker::{DoorIndex, What};
 
@@ -31,28 +31,39 @@ use crate::wall_clock;
 const SOME_KNOCK: &str = "a knock";
 
 impl Acting {
-    /// Opens what a sealed knock may open; whether it was a good one.
-    pub(crate) fn take_sealed(&mut self, sealed: &Sealed, now: Timestamp, audit: &mut Audit) -> bool {
-        let refused = match self.judge(sealed, audit) {
-            Ok((door, admitted)) => match self.use_up(&admitted, sealed, audit) {
-                Ok(()) => {
-                    self.let_in(door, &admitted, now, audit);
-                    return true;
-                }
-                Err(why) => (Some(door), why),
-            },
-            Err((door, refusal)) => (door, Why::Refused(refusal)),
+    /// Opens what a sealed knock may open.
+    ///
+    /// # Errors
+    /// Why it opens nothing, which is still to be told.
+    pub(crate) fn take_sealed(
+        &mut self,
+        sealed: &Sealed,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> Result<(), Reason> {
+        let (door, admitted) = self.judge(sealed, now, audit).map_err(|(door, refusal)| {
+            let name = door.map_or(SOME_KNOCK, |door| self.name(door));
+            Reason::new(sealed.source, name, refusal.into())
+        })?;
+        self.use_up(&admitted, sealed, audit)
+            .map_err(|why| Reason::new(sealed.source, self.name(door), why))?;
+        self.signatures.remember(sealed.source);
+        let own = self.own_time(door);
+        let guest = Guest {
+            address: admitted.address,
+            user: Some(admitted.name.clone()),
+            time: admitted.time_open(own),
         };
-        let (door, why) = refused;
-        let name = door.map_or(SOME_KNOCK, |door| self.name(door)).to_owned();
-        tell_refused(sealed.source, &name, &why, now, audit);
-        false
+        self.tell_admitted(door, &guest, now, audit);
+        self.let_in_guest(door, guest, now, audit);
+        Ok(())
     }
 
     /// The door that a knock may open.
     fn judge(
         &mut self,
         sealed: &Sealed,
+        now: Timestamp,
         audit: &mut Audit,
     ) -> Result<(DoorIndex, Admitted), (Option<DoorIndex>, Refusal)> {
         let Some(host) = self.host_key.clone() else { return Err((None, Refusal::Unsealed)) };
@@ -68,7 +79,10 @@ impl Acting {
             }
             _ => None,
         });
-        let judged = judge(opened, &host, *source, |_| rules, wall_clock::nanoseconds());
+        let judged = Claim::of(opened, |_| rules, wall_clock::nanoseconds()).and_then(|claim| {
+            let is_looked_into = self.signatures.admits(*source, now);
+            if is_looked_into { claim.prove(&host, *source) } else { Err(Refusal::TooMany) }
+        });
         let (_, admitted) = judged.map_err(|refusal| (found, refusal.shortened()))?;
         let Some(index) = found else { return Err((None, Refusal::Unsealed)) };
         let name = || admitted.name.clone();
@@ -108,33 +122,24 @@ impl Acting {
         self.ledger.take(Holder(admitted.key.0), used).map_err(Why::from)
     }
 
-    fn let_in(&mut self, door: DoorIndex, admitted: &Admitted, now: Timestamp, audit: &mut Audit) {
-        let own = self.own_time(door);
-        let guest = Guest {
-            address: admitted.address,
-            user: Some(admitted.name.clone()),
-            time: admitted.time_open(own),
-        };
-        self.tell_admitted(door, &guest, now, audit);
-        self.let_in_guest(door, guest, now, audit);
-    }
-
-    /// Opens what a request of fwknop's client may open; whether it was a good one.
+    /// Opens what a request of fwknop's client may open.
+    ///
+    /// # Errors
+    /// Why it opens nothing, which is still to be told.
     #[cfg(feature = "fwknop")]
-    pub(crate) fn take_fwknop(&mut self, request: &FwknopKnock, now: Timestamp, audit: &mut Audit) -> bool {
+    pub(crate) fn take_fwknop(
+        &mut self,
+        request: &FwknopKnock,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> Result<(), Reason> {
         self.open_ledger(audit);
-        match self.judge_fwknop(request) {
-            Ok(guest) => {
-                self.tell_admitted(request.door, &guest, now, audit);
-                self.let_in_guest(request.door, guest, now, audit);
-                true
-            }
-            Err(why) => {
-                let name = self.name(request.door).to_owned();
-                tell_refused(request.source, &name, &why, now, audit);
-                false
-            }
-        }
+        let guest = self
+            .judge_fwknop(request)
+            .map_err(|why| Reason::new(request.source, self.name(request.door), why))?;
+        self.tell_admitted(request.door, &guest, now, audit);
+        self.let_in_guest(request.door, guest, now, audit);
+        Ok(())
     }
 
     #[cfg(feature = "fwknop")]
@@ -192,8 +197,7 @@ impl Acting {
         match self.ledger.take(holder, use_of(step)) {
             Ok(()) => true,
             Err(refused) => {
-                let name = self.name(door).to_owned();
-                tell_refused(source, &name, &refused.into(), now, audit);
+                Reason::new(source, self.name(door), refused.into()).tell(now, audit);
                 false
             }
         }
@@ -288,29 +292,37 @@ impl From<Refused> for Why {
     }
 }
 
-/// Says why a knock opens nothing; `door` is its name.
-fn tell_refused(source: IpAddr, door: &str, why: &Why, now: Timestamp, audit: &mut Audit) {
-    match why {
-        Why::Refused(refusal) => tell_refusal(source, door, refusal, now, audit),
-        Why::NotWritten(reason) => {
-            let what = Recorded::Refused(reason.clone());
-            let facts = Facts { reason: Some("ledger"), ..Facts::between(source, door, &what) };
-            audit.tell_as(source, door, what, now, Some(&format!("{door}: not opened: {reason}")), facts);
-        }
+/// Why a knock opens nothing.
+pub(crate) struct Reason {
+    pub(crate) source: IpAddr,
+    door: String,
+    why: Why,
+}
+
+impl Reason {
+    fn new(source: IpAddr, door: &str, why: Why) -> Self {
+        Self { source, door: door.to_owned(), why }
     }
-}
 
-/// Says why a knock opens nothing whose door is not known.
-pub(crate) fn tell_of_some_knock(source: IpAddr, refusal: &Refusal, now: Timestamp, audit: &mut Audit) {
-    tell_refusal(source, SOME_KNOCK, refusal, now, audit);
-}
+    /// Of a knock whose door is not known.
+    pub(crate) fn of_some_knock(source: IpAddr, refusal: Refusal) -> Self {
+        Self::new(source, SOME_KNOCK, Why::Refused(refusal.shortened()))
+    }
 
-fn tell_refusal(source: IpAddr, door: &str, refusal: &Refusal, now: Timestamp, audit: &mut Audit) {
-    let what = Recorded::Refused(refusal.to_string());
-    let facts = Facts {
-        reason: Some(refusal.code()),
-        user: refusal.user().cloned(),
-        ..Facts::between(source, door, &what)
-    };
-    audit.tell_as(source, door, what, now, Some(&format!("{door}: not opened: {refusal}")), facts);
+    /// Whether anybody can bring it about, as often as they like.
+    pub(crate) const fn is_made_up(&self) -> bool {
+        matches!(&self.why, Why::Refused(refusal) if !refusal.is_authentic())
+    }
+
+    pub(crate) fn tell(self, now: Timestamp, audit: &mut Audit) {
+        let Self { source, door, why } = self;
+        let (reason, code, user) = match why {
+            Why::Refused(refusal) => (refusal.to_string(), refusal.code(), refusal.user().cloned()),
+            Why::NotWritten(reason) => (reason, "ledger", None),
+        };
+        let line = format!("{door}: not opened: {reason}");
+        let what = Recorded::Refused(reason);
+        let facts = Facts { reason: Some(code), user, ..Facts::between(source, &door, &what) };
+        audit.tell_as(source, &door, what, now, Some(&line), facts);
+    }
 }

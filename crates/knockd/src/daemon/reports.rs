@@ -6,7 +6,7 @@ use knock_core::time::Timestamp;
 use knock_core::tracker::{Event, What};
 
 use super::{Daemon, QUIET};
-use crate::acting::tell_of_some_knock;
+use crate::acting::Reason;
 use crate::channel::{Refused, Untold, Word};
 use crate::reader::LIE;
 
@@ -50,20 +50,18 @@ impl Daemon<'_> {
         match word {
             Word::Event(event) if self.can_be(&event) => self.handle(event, now),
             Word::Event(_) => return Err(LIE.into()),
-            Word::Sealed(sealed) => {
-                if self.acting.take_sealed(&sealed, now, &mut self.audit) {
-                    self.reader.remember(sealed.source);
-                }
-            }
+            Word::Sealed(sealed) => match self.acting.take_sealed(&sealed, now, &mut self.audit) {
+                Ok(()) => self.reader.remember(sealed.source),
+                Err(reason) => self.tell_reason(reason, now),
+            },
             #[cfg(feature = "fwknop")]
             Word::Fwknop(request) => {
-                self.acting.take_fwknop(&request, now, &mut self.audit);
+                if let Err(reason) = self.acting.take_fwknop(&request, now, &mut self.audit) {
+                    self.tell_reason(reason, now);
+                }
             }
             Word::Refused(Refused { source, reason }) => {
-                let is_told = reason.is_authentic() || self.quota.admits_line(source, now);
-                if is_told {
-                    tell_of_some_knock(source, &reason.shortened(), now, &mut self.audit);
-                }
+                self.tell_reason(Reason::of_some_knock(source, reason), now);
             }
             Word::Heard(heard) => self.audit.log.debug(|| heard.to_string()),
             Word::Follow(sources) => self.follow = Some(sources.into_iter().collect()),
@@ -71,6 +69,13 @@ impl Daemon<'_> {
             Word::Confined(_) | Word::LeftOut(_) | Word::Lost(_) | Word::Answer(_) => self.reader.note(word),
         }
         Ok(())
+    }
+
+    /// Tells why a knock opens nothing, as often as may be.
+    fn tell_reason(&mut self, reason: Reason, now: Timestamp) {
+        if !reason.is_made_up() || self.quota.admits_line(reason.source, now) {
+            reason.tell(now, &mut self.audit);
+        }
     }
 
     /// Whether the reading half can have to say this; anything else is somebody else's word.
