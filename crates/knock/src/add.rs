@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use knock_core::spa::{Enrolment, Fingerprint};
+use knock_core::spa::Enrolment;
 
 use crate::error::Error;
 use crate::hosts::{self, Added};
@@ -34,9 +34,6 @@ pub(crate) struct Addition {
 pub(crate) fn add(addition: Addition) -> Result<(), Error> {
     let Addition { line, name, identity, config } = addition;
     let line = line.map_or_else(from_input, Ok)?;
-    if let Some(Err(expected)) = line.key.as_ref().map(|key| key.parse::<Fingerprint>()) {
-        return Err(Error::Usage(format!("the line of knock add: its key is none: {expected}")));
-    }
     let identity = identity.map(|file| chosen(&file, &line)).transpose()?;
     let written = identity.as_deref().or(line.key.as_deref());
     let name = name.unwrap_or_else(|| line.host.clone());

@@ -30,6 +30,8 @@ pub(crate) enum Invocation {
     List(Option<PathBuf>),
     /// A host that is to be added to the file.
     Add(Addition),
+    /// The rolling sequences of the moment, by the key in this file.
+    ShowRolling(PathBuf),
     /// A knock of which everything was said.
     Knock(Request),
     /// A knock at a host of the file.
@@ -85,6 +87,7 @@ impl Named {
                 Ok(Method::Sequence(steps.iter().copied().map(by_udp).collect()))
             }
             Method::OneTime(_) if self.udp => refuse("-u", "a one-time file"),
+            Method::Rolling(_) if self.udp => refuse("-u", "a rolling key"),
             method => Ok(method.clone()),
         }
     }
@@ -94,10 +97,12 @@ impl Named {
 pub(crate) const USAGE: &str = "\
 knock [OPTIONS] HOST PORT[:PROTO]...
        knock [OPTIONS] --one-time FILE HOST
+       knock [OPTIONS] --rolling FILE HOST
        knock [OPTIONS] NAME
        knock [OPTIONS] --proxy HOST PORT
        knock add [OPTIONS] LINE
-       knock --list";
+       knock --list
+       knock --rolling FILE --print";
 
 /// What adds a host; it is a host's name where nothing behind it is to be added.
 const ADD: &str = "add";
@@ -145,6 +150,14 @@ struct Arguments {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ports", "udp"])]
     one_time: Option<PathBuf>,
 
+    /// Knock the sequence of the moment, by the rolling key in FILE
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ports", "udp", "one_time", "both"])]
+    rolling: Option<PathBuf>,
+
+    /// Only print the rolling sequences of now and of next, and how long they are good
+    #[arg(long, requires = "rolling", conflicts_with_all = ["host", "list", "proxy", "verify"])]
+    print: bool,
+
     /// Then connect to this TCP port until it is open, and tell how long it took or why it is not
     #[arg(long, value_name = "PORT", value_parser = settings::tcp_port)]
     verify: Option<u16>,
@@ -158,19 +171,19 @@ struct Arguments {
     timeout: Option<Duration>,
 
     /// Knock at HOST of the file, then pass on standard input and output: for ssh's ProxyCommand
-    #[arg(long, conflicts_with_all = ["one_time", "verify", "list"])]
+    #[arg(long, conflicts_with_all = ["one_time", "rolling", "verify", "list"])]
     proxy: bool,
 
     /// Print the names in the file of hosts
-    #[arg(long, conflicts_with_all = ["host", "one_time", "verify"])]
+    #[arg(long, conflicts_with_all = ["host", "one_time", "rolling", "verify"])]
     list: bool,
 
     /// Knock at this door of NAME, not at the first
-    #[arg(long, value_name = "DOOR", conflicts_with_all = ["one_time", "list"])]
+    #[arg(long, value_name = "DOOR", conflicts_with_all = ["one_time", "rolling", "list"])]
     door: Option<String>,
 
     /// Ask that the door is open for so long, such as 90s, 30m or 1h
-    #[arg(long = "for", value_name = "TIME", conflicts_with_all = ["one_time", "list"], value_parser = settings::open_for)]
+    #[arg(long = "for", value_name = "TIME", conflicts_with_all = ["one_time", "rolling", "list"], value_parser = settings::open_for)]
     lasts: Option<Duration>,
 
     /// The file of hosts, instead of the user's own
@@ -182,7 +195,7 @@ struct Arguments {
     verbose: bool,
 
     /// A name or an address, such as fe80::1%eth0; without ports a host of the file
-    #[arg(value_name = "HOST", required_unless_present = "list")]
+    #[arg(value_name = "HOST", required_unless_present_any = ["list", "print"])]
     host: Option<String>,
 
     /// A port, 1 to 65535; PROTO is tcp (when unsaid) or udp
@@ -274,7 +287,11 @@ impl Arguments {
         if self.list {
             return Ok(Invocation::List(self.config));
         }
-        if !self.proxy && (self.one_time.is_some() || !self.ports.is_empty()) {
+        if let (true, Some(file)) = (self.print, &self.rolling) {
+            return Ok(Invocation::ShowRolling(file.clone()));
+        }
+        let says_what = self.one_time.is_some() || self.rolling.is_some() || !self.ports.is_empty();
+        if !self.proxy && says_what {
             return self.of_the_command_line(&settings).map(Invocation::Knock);
         }
         let relay = if self.proxy { Some(self.only_port()?) } else { None };
@@ -289,9 +306,10 @@ impl Arguments {
             let text = "--door and --for are for a host of the file that has a host_key, not for ports";
             return Err(Error::Usage(text.into()));
         }
-        let method = match self.one_time {
-            Some(file) => Method::OneTime(file),
-            None => Method::Sequence(steps(&self.ports, self.udp)?),
+        let method = match (self.one_time, self.rolling) {
+            (Some(file), _) => Method::OneTime(file),
+            (None, Some(file)) => Method::Rolling(file),
+            (None, None) => Method::Sequence(steps(&self.ports, self.udp)?),
         };
         Request::new(self.host.unwrap_or_default(), method, settings, None, self.verbose)
     }
@@ -461,6 +479,14 @@ mod tests {
             assert!(refusal(line).contains("cannot be used with"), "{line}");
         }
         assert_eq!(request("--one f h").method, Method::OneTime("f".into()));
+        for line in
+            ["--rolling f h 1", "--rolling f -u h", "--rolling f --one-time f h", "--rolling f --both h"]
+        {
+            assert!(refusal(line).contains("cannot be used with"), "{line}");
+        }
+        assert!(refusal("--print").contains("--rolling <FILE>"));
+        assert_eq!(request("--rolling f h").method, Method::Rolling("f".into()));
+        assert_eq!(invoke("--rolling f --print").unwrap(), Invocation::ShowRolling("f".into()));
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub(crate) enum Error {
     },
     /// The one-time file gives no sequence, or could not be marked.
     OneTime(one_time::Error),
-    /// There is no signature to knock with; the text says why. Nothing was sent.
-    Unsigned(String),
+    /// There is no key to knock with; the text says why. Nothing was sent.
+    Key(String),
     /// The name has no address at all. Nothing was sent.
     Unresolved {
         /// The host's name.
@@ -58,7 +58,7 @@ impl Error {
     /// did not open, 5 its connection broke.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Port { .. } | Self::OneTime(_) | Self::Unsigned(_) | Self::Hosts(_) => 1,
+            Self::Usage(_) | Self::Port { .. } | Self::OneTime(_) | Self::Key(_) | Self::Hosts(_) => 1,
             Self::Unresolved { .. } | Self::NoAddress { .. } => 2,
             Self::Unsent(_) => 3,
             Self::Unopened(_) => 4,
@@ -75,7 +75,7 @@ impl fmt::Display for Error {
                 write!(f, "port {number}, \"{text}\": {fault}; nothing was sent")
             }
             Self::OneTime(error) => error.fmt(f),
-            Self::Unsigned(why) => write!(f, "{why}; nothing was sent"),
+            Self::Key(why) => write!(f, "{why}; nothing was sent"),
             Self::Unresolved { host, cause } => write!(f, "cannot resolve \"{host}\": {cause}"),
             Self::NoAddress { host, family } => {
                 let option = if *family == Family::V4 { "-4" } else { "-6" };

@@ -1,9 +1,11 @@
 //! A door is knocked at: once, or again until a port is open.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use knock_core::knock::Protocol;
+use knock_core::rolling::{KNOCKS, RollingKey};
 use knock_core::sequence::Step;
 use knock_core::spa::LENGTH;
 
@@ -13,6 +15,7 @@ use crate::opening::{Answer, Attempts, Look};
 use crate::output::{note, show_knock};
 use crate::request::{Awaited, Method, Purpose, Request, Signed};
 use crate::resolve::Host;
+use crate::rolling;
 use crate::send::{Sender, Unsent, with_port};
 use crate::signing;
 use crate::verdict::{Opened, Unopened};
@@ -28,13 +31,15 @@ const RELAY_RETRIES: u8 = 2;
 pub(crate) enum Knock<'a> {
     /// These ports.
     Sequence(&'a [Step]),
+    /// The sequence of the moment.
+    Rolling(&'a RollingKey),
     /// One datagram, signed anew each time.
     Signed(&'a Signed, &'a Signer),
 }
 
 /// What goes to one address.
 enum Parcel<'a> {
-    Sequence(&'a [Step]),
+    Sequence(Cow<'a, [Step]>),
     Datagram(Box<[u8; LENGTH]>, u16),
 }
 
@@ -42,7 +47,8 @@ impl<'a> Knock<'a> {
     /// What goes to `target`. Nothing is sent.
     fn pack(self, request: &Request, target: SocketAddr) -> Result<Parcel<'a>, Error> {
         match self {
-            Self::Sequence(steps) => Ok(Parcel::Sequence(steps)),
+            Self::Sequence(steps) => Ok(Parcel::Sequence(steps.into())),
+            Self::Rolling(key) => Ok(Parcel::Sequence(rolling::steps(key)?.into())),
             Self::Signed(signed, signer) => {
                 let target = with_port(target, signed.port);
                 let own = || sender(request, Duration::ZERO).own_address(target);
@@ -56,6 +62,7 @@ impl<'a> Knock<'a> {
     const fn pauses(self) -> usize {
         match self {
             Self::Sequence(steps) => steps.len(),
+            Self::Rolling(_) => KNOCKS,
             Self::Signed(..) => 0,
         }
     }

@@ -28,6 +28,7 @@ use crate::verdict::Opened;
 
 mod add;
 mod cli;
+mod clock;
 mod error;
 mod hosts;
 mod keys;
@@ -38,6 +39,7 @@ mod output;
 mod relay;
 mod request;
 mod resolve;
+mod rolling;
 mod send;
 mod settings;
 mod signing;
@@ -61,6 +63,7 @@ fn perform(invocation: Invocation) -> Result<(), Error> {
         Invocation::Print(text) => show(&text),
         Invocation::Add(addition) => add::add(addition)?,
         Invocation::List(file) => show(&load(file)?.to_string()),
+        Invocation::ShowRolling(file) => show(&rolling::shown(&file)?),
         Invocation::Knock(request) => {
             warn_of_too_many(&request);
             knock(&request)?;
@@ -104,6 +107,12 @@ fn knock(request: &Request) -> Result<(), Error> {
     let opened = match &request.method {
         Method::Sequence(steps) => knock_at(request, &resolve(request)?, Knock::Sequence(steps))?,
         Method::OneTime(file) => knock_once(request, &resolve(request)?, file)?,
+        Method::Rolling(file) => {
+            let key = rolling::load(file)?;
+            // A clock that is wrong is told before the name is looked up.
+            rolling::steps(&key)?;
+            knock_at(request, &resolve(request)?, Knock::Rolling(&key))?
+        }
         Method::Signed(signed) => knock_signed(request, signed)?,
     };
     match opened {

@@ -41,6 +41,8 @@ pub(crate) enum Method {
     Sequence(Vec<Step>),
     /// With the next unused line of a file.
     OneTime(PathBuf),
+    /// With the sequence of the moment, by the key in a file.
+    Rolling(PathBuf),
     /// With one datagram that an SSH key has signed.
     Signed(Signed),
 }
@@ -110,9 +112,15 @@ impl Request {
         verbose: bool,
     ) -> Result<Self, Error> {
         let wanted = settings.wanted().map_err(Error::Usage)?;
-        if let (Wanted::Both, Method::OneTime(_)) = (wanted, &method) {
-            let text = "a one-time file cannot be used for both families: the server takes each line once";
-            return Err(Error::Usage(text.into()));
+        let once = match (wanted, &method) {
+            (Wanted::Both, Method::OneTime(_)) => Some("a one-time file"),
+            (Wanted::Both, Method::Rolling(_)) => Some("a rolling key"),
+            _ => None,
+        };
+        if let Some(what) = once {
+            let text =
+                format!("{what} cannot be used for both families: the server takes each sequence once");
+            return Err(Error::Usage(text));
         }
         let Settings { source, delay, .. } = *settings;
         let purpose = purpose(settings, relay);

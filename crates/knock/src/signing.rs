@@ -1,26 +1,24 @@
 //! What an SSH key signs becomes the datagram that is sent.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use knock_core::spa::{Address, LENGTH, Request, Sealing, WINDOW};
 
+use crate::clock;
 use crate::error::Error;
 use crate::keys::{Found, Signer, find};
 use crate::request::{Signed, Whom};
 use crate::send::Unsent;
-
-/// 2025 in seconds since 1970: no clock that is right is behind it.
-const EARLIEST: Duration = Duration::from_secs(1_735_689_600);
 
 /// The key that signs, ready.
 ///
 /// # Errors
 /// Where there is none, or where this machine's clock is so wrong that no knock would be good.
 pub(crate) fn signer(signed: &Signed) -> Result<Signer, Error> {
-    time(SystemTime::now()).map_err(Error::Unsigned)?;
+    clock::nanoseconds(SystemTime::now())?;
     let found = find(&signed.identity, signed.agent.as_deref());
-    found.and_then(Found::into_signer).map_err(Error::Unsigned)
+    found.and_then(Found::into_signer).map_err(Error::Key)
 }
 
 /// A knock of now; `own` says from which address it is sent.
@@ -37,11 +35,11 @@ pub(crate) fn datagram(
         Whom::Own => Address::Stated(own()?),
         Whom::Stated(address) => Address::Stated(address),
     };
-    sealed(signed, signer, address).map_err(Error::Unsigned)
+    let time = clock::nanoseconds(SystemTime::now())?;
+    sealed(signed, signer, address, time).map_err(Error::Key)
 }
 
-fn sealed(signed: &Signed, signer: &Signer, address: Address) -> Result<[u8; LENGTH], String> {
-    let time = time(SystemTime::now())?;
+fn sealed(signed: &Signed, signer: &Signer, address: Address, time: u64) -> Result<[u8; LENGTH], String> {
     let Signed { door, lasts, server, .. } = signed;
     let request =
         Request { time, lasts: *lasts, address, door: door.clone(), key: signer.key().fingerprint() };
@@ -50,18 +48,6 @@ fn sealed(signed: &Signed, signer: &Signer, address: Address) -> Result<[u8; LEN
     let signature = signer.sign(&sealing.to_sign())?;
     check_age(begun.elapsed())?;
     sealing.finish(&signature).map_err(|malformed| malformed.to_string())
-}
-
-/// Nanoseconds since 1970.
-fn time(now: SystemTime) -> Result<u64, String> {
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    if since < EARLIEST {
-        return Err("this machine's clock is wrong, it is before 2025: set it, since a knock is good for \
-                    minutes only"
-            .into());
-    }
-    u64::try_from(since.as_nanos())
-        .map_err(|_| "this machine's clock is wrong, it is after 2554: set it".into())
 }
 
 fn random() -> Result<[u8; 32], String> {
@@ -82,15 +68,6 @@ fn check_age(age: Duration) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_clock_that_was_never_set_is_told() {
-        let now = |seconds| time(UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(now(1_795_000_000), Ok(1_795_000_000_000_000_000));
-        assert!(now(0).unwrap_err().starts_with("this machine's clock is wrong, it is before 2025"));
-        assert!(time(UNIX_EPOCH - Duration::from_secs(1)).unwrap_err().contains("before 2025"));
-        assert!(now(20_000_000_000).unwrap_err().contains("after 2554"));
-    }
 
     #[test]
     fn what_took_too_long_is_not_sent() {

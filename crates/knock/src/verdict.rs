@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use knock_core::rolling::STEP;
 use knock_core::spa::WINDOW;
 
 use crate::one_time::Place;
@@ -147,6 +148,11 @@ fn other_side(request: &Request) -> String {
     match &request.method {
         Method::Sequence(_) => "the sequence may be another by now, or another door's".into(),
         Method::OneTime(_) => "the server may wait for another line of the one-time file".into(),
+        Method::Rolling(_) => format!(
+            "the clocks may differ by more than {0} s, or the sequence of these {0} s has opened the door before: it does so \
+             once",
+            STEP.as_secs()
+        ),
         Method::Signed(signed) => format!(
             "the server's door \"{}\" may not know the key (-v shows which), or the clocks differ by more than {} s",
             signed.door,

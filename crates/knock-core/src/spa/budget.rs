@@ -15,10 +15,11 @@ use crate::time::Timestamp;
 
 /// For one source.
 const EACH: Allowance = Allowance { at_once: 20, pace: Duration::from_millis(100) };
-/// For all sources together: a quarter of a processor, about.
-const TOGETHER: Allowance = Allowance { at_once: 200, pace: Duration::from_micros(250) };
-/// For all that have made a good knock before.
-const KNOWN: Allowance = Allowance { at_once: 200, pace: Duration::from_millis(1) };
+/// For all sources together: a quarter of a processor, about. Whoever knows somebody's public key can have a signature
+/// looked at besides, and one of ECDSA takes four times as long as the opening.
+const TOGETHER: Allowance = Allowance { at_once: 200, pace: Duration::from_millis(2) };
+/// For all that have made a good knock before: as much again.
+const KNOWN: Allowance = Allowance { at_once: 200, pace: Duration::from_millis(2) };
 /// How many allowances there are for single sources: some of these share one.
 const SHARES: usize = 16_384;
 /// How many sources are remembered that have made a good knock.

@@ -3,10 +3,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use ssh_key::PrivateKey;
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 
+use super::request::content;
 use super::*;
+use crate::packet::is_host;
 
 const NOW: u64 = 1_795_000_000_000_000_000;
 const SECOND: u64 = 1_000_000_000;
@@ -303,4 +307,48 @@ fn a_signature_is_checked_before_it_is_sent() {
     let refused = public.check(&text, &rsa).unwrap_err();
     assert_eq!(refused, "it was signed as rsa-sha2-512, but the key signs as ssh-ed25519");
     assert!(public.check(&text, b"").unwrap_err().starts_with("the signature is not written as"));
+}
+
+fn requests() -> impl Strategy<Value = Request> {
+    let address = prop_oneof![
+        Just(Address::Source),
+        any::<IpAddr>().prop_filter("a host's", |address| is_host(*address)).prop_map(Address::Stated),
+    ];
+    let lasts = proptest::option::of((1..=u32::MAX).prop_map(|seconds| Duration::from_secs(seconds.into())));
+    (any::<u64>(), lasts, address, "\\PC{1,16}", any::<[u8; 32]>())
+        .prop_filter("short enough", |(.., door, _)| door.len() <= MAX_DOOR_NAME)
+        .prop_map(|(time, lasts, address, door, key)| Request {
+            time,
+            lasts,
+            address,
+            door,
+            key: Fingerprint(key),
+        })
+}
+
+proptest! {
+    #[test]
+    fn a_request_is_read_as_it_was_meant(request in requests(), signature in vec(any::<u8>(), 0..=158)) {
+        let host = host();
+        let sealing = Sealing::begin(&request, host.public(), [9; 32]).unwrap();
+        let datagram = sealing.finish(&signature).unwrap();
+        let opened = open(&datagram, &host).unwrap();
+        prop_assert_eq!(opened.read(), Ok((request, &signature[..])));
+    }
+
+    #[test]
+    fn what_is_read_was_written_in_the_only_way(
+        request in requests(),
+        signature in vec(any::<u8>(), 0..=158),
+        changes in vec((0..256_usize, any::<u8>()), 1..4),
+    ) {
+        let mut content = content(&request.to_bytes().unwrap(), &signature).unwrap();
+        for (place, byte) in changes {
+            content[place] = byte;
+        }
+        if let Ok((request, signature)) = Opened::unchecked([9; 32], content.to_vec()).read() {
+            let again = Opened::of([9; 32], &request, signature).unwrap();
+            prop_assert!(again == Opened::unchecked([9; 32], content.to_vec()));
+        }
+    }
 }

@@ -10,6 +10,8 @@ mod place;
 mod read;
 mod write;
 
+pub(crate) use place::open_to_others;
+
 use std::fmt;
 use std::fs;
 use std::io;
@@ -130,7 +132,7 @@ impl Hosts {
 
     /// What others than the file's owner can do with it, as in "others can read it".
     pub(crate) fn open_to_others(&self) -> Option<&'static str> {
-        place::open_to_others(&self.path)
+        open_to_others(&self.path)
     }
 
     /// The hosts, by name.

@@ -25,7 +25,7 @@ pub(super) fn expand(text: &str, base: &Path) -> PathBuf {
 
 /// What others than its owner may do with the file at `path`, where there are such rights.
 #[cfg(unix)]
-pub(super) fn open_to_others(path: &Path) -> Option<&'static str> {
+pub(crate) fn open_to_others(path: &Path) -> Option<&'static str> {
     use std::os::unix::fs::PermissionsExt as _;
     const READ: u32 = 0o044;
     const WRITE: u32 = 0o022;
@@ -39,6 +39,6 @@ pub(super) fn open_to_others(path: &Path) -> Option<&'static str> {
 
 /// A user's files are their own there.
 #[cfg(not(unix))]
-pub(super) const fn open_to_others(_: &Path) -> Option<&'static str> {
+pub(crate) const fn open_to_others(_: &Path) -> Option<&'static str> {
     None
 }

@@ -23,12 +23,12 @@ use crate::settings::{self, Settings};
 /// What can be said for one host and for all of them.
 const SETTINGS: [&str; 6] = ["delay", "family", "source", "verify", "retry", "timeout"];
 /// What each host says for itself.
-const OF_HOST: [&str; 11] = [
-    "host", "sequence", "one_time", "host_key", "port", "doors", "door", "identity", "agent", "open_for",
-    "address",
+const OF_HOST: [&str; 12] = [
+    "host", "sequence", "one_time", "rolling", "host_key", "port", "doors", "door", "identity", "agent",
+    "open_for", "address",
 ];
 /// What says how a host is knocked at: one of these.
-const METHODS: &str = "one of sequence, one_time and host_key: how to knock";
+const METHODS: &str = "one of sequence, one_time, rolling and host_key: how to knock";
 
 /// Reads the file at `path`, which holds `bytes`; the hosts come by name.
 ///
@@ -67,6 +67,7 @@ struct Draft {
     host: Option<String>,
     sequence: Option<Sequence>,
     one_time: Option<String>,
+    rolling: Option<String>,
     signing: Signing,
     settings: Settings,
     /// Something in it is wrong, and was told.
@@ -163,6 +164,7 @@ impl<'a> Reader<'a> {
             _ if value.get_ref().is_table() => return Err(dotted(host, key, value)),
             "host" => draft.host = Some(address(value)?),
             "one_time" => draft.one_time = Some(text_of(value, "a file's name in quotes")?.into_owned()),
+            "rolling" => draft.rolling = Some(text_of(value, "a file's name in quotes")?.into_owned()),
             "sequence" => draft.sequence = Some(self.sequence(value)?),
             name if OF_HOST.contains(&name) => self.signing(&mut draft.signing, key, value)?,
             name if SETTINGS.contains(&name) => set(&mut draft.settings, name, value)?,
@@ -218,18 +220,19 @@ impl<'a> Reader<'a> {
     }
 
     fn finish(&self, name: &Key<'_>, draft: Draft) -> Result<Host, Diagnostic> {
-        let Draft { host, sequence, one_time, mut signing, settings, .. } = draft;
+        let Draft { host, sequence, one_time, rolling, mut signing, settings, .. } = draft;
         let wrong = |found: &str, expected| Diagnostic::error(name.span(), found, expected);
         let doors = std::mem::take(&mut signing.doors);
         let given = [
             sequence.map(|sequence| ("sequence", Method::Sequence(sequence.steps().to_vec()))),
             one_time.map(|file| ("one_time", Method::OneTime(place::expand(&file, self.base)))),
+            rolling.map(|file| ("rolling", Method::Rolling(place::expand(&file, self.base)))),
             signed(&mut signing, &doors).map_err(|found| wrong(&found, "doors = [\"ssh\"]"))?,
         ];
         let mut given = given.into_iter().flatten();
         let (method, first) = match (given.next(), given.next()) {
             (Some((first, method)), None) => (method, first),
-            (None, _) => return Err(wrong("no sequence, one_time or host_key", METHODS)),
+            (None, _) => return Err(wrong("no sequence, one_time, rolling or host_key", METHODS)),
             (Some((one, _)), Some((other, _))) => {
                 return Err(wrong(&format!("both {one} and {other}"), METHODS));
             }
@@ -241,10 +244,10 @@ impl<'a> Reader<'a> {
         let settings = settings.or(&self.defaults);
         match (settings.wanted(), &method) {
             (Err(found), _) => return Err(wrong(&found, "one that fits the other")),
-            (Ok(Wanted::Both), Method::OneTime(_)) => {
+            (Ok(Wanted::Both), Method::OneTime(_) | Method::Rolling(_)) => {
                 let found =
-                    "family = \"both\" with a one-time file, of which the server takes each line once";
-                return Err(wrong(found, "family = 4 or 6"));
+                    format!("family = \"both\" with {first}, of which the server takes each sequence once");
+                return Err(wrong(&found, "family = 4 or 6"));
             }
             _ => {}
         }
@@ -538,7 +541,7 @@ mod tests {
             ),
             (
                 "host_key = \"KEY\"\ndoor = \"a\"\nidentity = \"SHA256:x\"",
-                "f:4:12: error: \"SHA256:x\": expected SHA",
+                "f:4:12: error: \"SHA256:x\": expected a fingerprint",
             ),
         ];
         for (text, begin) in cases {
@@ -549,9 +552,11 @@ mod tests {
 
     #[test]
     fn a_home_and_a_place_of_its_own() {
-        let hosts = hosts("[a]\none_time = \"~/a.seq\"\n[b]\none_time = \"/b.seq\"\n");
+        let hosts =
+            hosts("[a]\none_time = \"~/a.seq\"\n[b]\none_time = \"/b.seq\"\n[c]\nrolling = \"c.key\"\n");
         assert_eq!(hosts[0].method, Method::OneTime(std::env::home_dir().unwrap().join("a.seq")));
         assert_eq!(hosts[1].method, Method::OneTime("/b.seq".into()));
+        assert_eq!(hosts[2].method, Method::Rolling("/home/me/.config/knock/c.key".into()));
     }
 
     #[test]
@@ -576,7 +581,7 @@ mod tests {
             ("[a]\nsequence = \"1\"\nretry = 0x2\n", "f:3:9: error: a value of the kind integer"),
             (
                 "[a]\nhost = \"h\"\n",
-                "f:1:2: error: no sequence, one_time or host_key; expected one of sequence",
+                "f:1:2: error: no sequence, one_time, rolling or host_key; expected one of",
             ),
             (
                 "[a]\nsequence = \"1\"\none_time = \"f\"\n",
@@ -595,7 +600,7 @@ mod tests {
             ("[a]\nsequence = 1,2\n", "f:2:"),
             (
                 "[a]\none_time = \"f\"\nfamily = \"both\"\n",
-                "f:1:2: error: family = \"both\" with a one-time file",
+                "f:1:2: error: family = \"both\" with one_time, of which",
             ),
             (
                 "family = 6\n[a]\nsequence = \"1\"\nsource = \"192.0.2.1\"\n",

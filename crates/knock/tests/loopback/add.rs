@@ -210,7 +210,7 @@ fn a_key_can_be_chosen_that_the_line_is_for() {
 fn what_cannot_be_a_host_is_refused() {
     let person = Person::new();
     for (line, why) in [
-        (line(1, Some("/etc/passwd")), "its key is none: expected SHA256:"),
+        (line(1, Some("/etc/passwd")), "key: expected a fingerprint"),
         (Enrolment { host: "a\u{7f}".into(), ..line(1, None) }, "is no host"),
     ] {
         let refused = add(&person, &line, "");

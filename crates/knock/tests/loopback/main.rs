@@ -15,6 +15,8 @@ mod person;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod rolling;
+#[cfg(test)]
 mod sending;
 #[cfg(unix)]
 #[cfg(test)]
