@@ -13,6 +13,8 @@ mod frames;
 mod idle;
 mod interfaces;
 mod keys;
+mod keys_again;
+mod keys_rules;
 mod links;
 mod many;
 mod one_time;
