@@ -9,6 +9,7 @@ use std::time::Duration;
 use knock_core::fwknop::Allow;
 use knock_core::history::Recorded;
 use knock_core::ledger::{self, Holder, Use};
+use knock_core::quota::Quota;
 use knock_core::rolling::{STEP, use_of};
 #[cfg(feature = "fwknop")]
 use knock_core::spa::WINDOW;
@@ -32,7 +33,13 @@ const SOME_KNOCK: &str = "a knock";
 
 impl Acting {
     /// Opens what a sealed knock may open; whether it was a good one.
-    pub(crate) fn take_sealed(&mut self, sealed: &Sealed, now: Timestamp, audit: &mut Audit) -> bool {
+    pub(crate) fn take_sealed(
+        &mut self,
+        sealed: &Sealed,
+        quota: &mut Quota,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> bool {
         let refused = match self.judge(sealed, audit) {
             Ok((door, admitted)) => match self.use_up(&admitted, sealed, audit) {
                 Ok(()) => {
@@ -44,8 +51,10 @@ impl Acting {
             Err((door, refusal)) => (door, Why::Refused(refusal)),
         };
         let (door, why) = refused;
-        let name = door.map_or(SOME_KNOCK, |door| self.name(door)).to_owned();
-        tell_refused(sealed.source, &name, &why, now, audit);
+        if quota.admits_line(sealed.source, why.is_authentic(), now) {
+            let name = door.map_or(SOME_KNOCK, |door| self.name(door));
+            tell_refused(sealed.source, name, &why, now, audit);
+        }
         false
     }
 
@@ -121,7 +130,13 @@ impl Acting {
 
     /// Opens what a request of fwknop's client may open; whether it was a good one.
     #[cfg(feature = "fwknop")]
-    pub(crate) fn take_fwknop(&mut self, request: &FwknopKnock, now: Timestamp, audit: &mut Audit) -> bool {
+    pub(crate) fn take_fwknop(
+        &mut self,
+        request: &FwknopKnock,
+        quota: &mut Quota,
+        now: Timestamp,
+        audit: &mut Audit,
+    ) -> bool {
         self.open_ledger(audit);
         match self.judge_fwknop(request) {
             Ok(guest) => {
@@ -130,8 +145,10 @@ impl Acting {
                 true
             }
             Err(why) => {
-                let name = self.name(request.door).to_owned();
-                tell_refused(request.source, &name, &why, now, audit);
+                // Who has seen a packet of somebody else's can send it again as often as they like.
+                if quota.admits_line(request.source, why.is_authentic(), now) {
+                    tell_refused(request.source, self.name(request.door), &why, now, audit);
+                }
                 false
             }
         }
@@ -174,26 +191,31 @@ impl Acting {
         Ok(Guest { address, user: Some(knock.user.clone()), time })
     }
 
-    /// Whether a rolling door's step may be used; it is used up by that.
-    pub(super) fn use_step(
+    /// Whether what was knocked in this place of a door is good still: a rolling door's step is used up by that. Where it was
+    /// before, or that cannot be written down, tells so.
+    pub(crate) fn is_unused(
         &mut self,
-        door: DoorIndex,
-        slot: u8,
+        (door, slot): (DoorIndex, u8),
         source: IpAddr,
+        quota: &mut Quota,
         now: Timestamp,
         audit: &mut Audit,
     ) -> bool {
+        if self.doors.get(door as usize).is_some_and(|ready| ready.credential.rolling().is_none()) {
+            return true;
+        }
         self.open_ledger(audit);
         let Some(ready) = self.doors.get_mut(door as usize) else { return false };
-        let Credential::Rolling(rolling) = &mut ready.credential else { return false };
+        let Credential::Rolling(rolling) = &mut ready.credential else { return true };
         let step = rolling.step_in(slot.into());
         let holder = Holder::at_door(&rolling.key().identity(), &ready.door.key);
         rolling.use_up(step);
         match self.ledger.take(holder, use_of(step)) {
             Ok(()) => true,
             Err(refused) => {
-                let name = self.name(door).to_owned();
-                tell_refused(source, &name, &refused.into(), now, audit);
+                if quota.admits_line(source, true, now) {
+                    tell_refused(source, self.name(door), &refused.into(), now, audit);
+                }
                 false
             }
         }
@@ -270,6 +292,16 @@ enum Why {
     Refused(Refusal),
     /// It was not written down that it was used; in words.
     NotWritten(String),
+}
+
+impl Why {
+    /// Whether it takes a secret to bring it about for the first time.
+    const fn is_authentic(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.is_authentic(),
+            Self::NotWritten(_) => true,
+        }
+    }
 }
 
 impl From<Refusal> for Why {

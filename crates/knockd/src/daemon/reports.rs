@@ -2,6 +2,7 @@
 
 use knock_core::history::Recorded;
 use knock_core::sequence::MAX_STEPS;
+use knock_core::spa::Refusal;
 use knock_core::time::Timestamp;
 use knock_core::tracker::{Event, What};
 
@@ -51,20 +52,24 @@ impl Daemon<'_> {
             Word::Event(event) if self.can_be(&event) => self.handle(event, now),
             Word::Event(_) => return Err(LIE.into()),
             Word::Sealed(sealed) => {
-                if self.acting.take_sealed(&sealed, now, &mut self.audit) {
+                let Self { acting, quota, audit, .. } = self;
+                if acting.take_sealed(&sealed, quota, now, audit) {
                     self.reader.remember(sealed.source);
                 }
             }
             #[cfg(feature = "fwknop")]
-            Word::Fwknop(request) => {
-                self.acting.take_fwknop(&request, now, &mut self.audit);
+            Word::Fwknop(request) if request.knock.is_possible() => {
+                let Self { acting, quota, audit, .. } = self;
+                acting.take_fwknop(&request, quota, now, audit);
             }
-            Word::Refused(Refused { source, reason }) => {
-                let is_told = reason.is_authentic() || self.quota.admits_line(source, now);
-                if is_told {
+            #[cfg(feature = "fwknop")]
+            Word::Fwknop(_) => return Err(LIE.into()),
+            Word::Refused(Refused { source, reason }) if is_of_a_datagram(&reason) => {
+                if self.quota.admits_line(source, reason.is_authentic(), now) {
                     tell_of_some_knock(source, &reason.shortened(), now, &mut self.audit);
                 }
             }
+            Word::Refused(_) => return Err(LIE.into()),
             Word::Heard(heard) => self.audit.log.debug(|| heard.to_string()),
             Word::Follow(sources) => self.follow = Some(sources.into_iter().collect()),
             Word::Failed(reason) => return Err(reason.chars().take(LONGEST_REASON).collect()),
@@ -94,7 +99,15 @@ impl Daemon<'_> {
 
     /// Tells what came of a knock, and hands over what is to be opened.
     fn handle(&mut self, event: Event, now: Timestamp) {
-        let Some(place @ (door, _)) = self.reader.owner(event.door) else { return };
+        let Some(place @ (door, slot)) = self.reader.owner(event.door) else { return };
+        let Self { acting, quota, audit, .. } = self;
+        if event.what == What::Opening && !acting.is_unused(place, event.source, quota, now, audit) {
+            let armed = self.acting.next_in(door, slot).map(|next| self.reader.follow_in(door, next));
+            if let Some(Err(error)) = armed {
+                self.look_again(&error, now);
+            }
+            return;
+        }
         self.audit.log.counts.knock(self.acting.name(door), &event.what, 1);
         if self.quota.admits(&event, now) {
             self.tell(&event, now);
@@ -158,6 +171,11 @@ impl Daemon<'_> {
         let recorded = Recorded::knock(what, tracked);
         self.audit.tell(source, door, recorded, now, line.as_deref());
     }
+}
+
+/// Whether the reading half can find this out: all else takes a judgement.
+const fn is_of_a_datagram(reason: &Refusal) -> bool {
+    matches!(reason, Refusal::TooMany | Refusal::Unsealed | Refusal::Used | Refusal::Fwknop { .. })
 }
 
 /// Whether this can happen to a sequence.
