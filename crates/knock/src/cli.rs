@@ -224,7 +224,8 @@ struct AddArguments {
     line: Option<String>,
 }
 
-/// The command line as a whole, for completions and manual pages.
+/// The command line as a whole, for completions and manual pages; but for `add`, which as a command of clap's would take the
+/// place of hosts that are called so, and keep hosts and files from being completed.
 pub fn command() -> clap::Command {
     Arguments::command()
 }

@@ -106,6 +106,11 @@ impl Found {
         self.metadata.as_ref().map(|metadata| metadata.mode() & 0o7777)
     }
 
+    /// Whether it belongs to root or to the one who asks, or is not there.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.metadata.as_ref().is_none_or(|metadata| is_trusted(metadata.uid()))
+    }
+
     /// Puts other content in its place, with the same mode and owner. Where the machine stops in between, the file is the
     /// old or the new one. Tells the mode where it changes: others may do no more than the purpose allows.
     pub(crate) fn replace(&self, content: &[u8]) -> Result<Option<u32>, Failure> {
@@ -171,6 +176,11 @@ impl Prepared<'_> {
         synced.map_err(|error| found.unwritable(&error))?;
         Ok(self.mode)
     }
+}
+
+/// Whose files decide who gets in: the daemon takes no others.
+pub(crate) fn is_trusted(owner: u32) -> bool {
+    owner == 0 || owner == rustix::process::geteuid().as_raw()
 }
 
 /// Waits until nobody else changes something in a file's directory.

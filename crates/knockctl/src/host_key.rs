@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::commands::Context;
 use crate::configuration;
 use crate::failure::Failure;
-use crate::file::{Draft, Purpose, hold_directory, refused, resolved};
+use crate::file::{Draft, Purpose, hold_directory, is_trusted, refused, resolved};
 use crate::keys;
 use crate::output::{print, printable_json, tell};
 
@@ -192,6 +192,13 @@ fn read(path: &Path) -> Result<Option<HostPublicKey>, Failure> {
              has looked, chmod 600 {0}; else knockctl host-key --new makes another",
             path.display()
         )));
+    }
+    if !is_trusted(metadata.uid()) {
+        let found = format!(
+            "{0} belongs to another user, so knockd does not take it: chown root {0}",
+            path.display()
+        );
+        return Err(Failure::Refused(found));
     }
     let mut text = Zeroizing::new(String::new());
     file.take(MAX_FILE).read_to_string(&mut text).map_err(|error| unreadable(&error))?;

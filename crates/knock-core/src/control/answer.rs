@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::Seconds;
+use crate::config::Secret;
 use crate::history::Recorded;
 use crate::network::Network;
 use crate::tracker::What;
@@ -259,6 +260,12 @@ pub struct Door {
     pub cmd_timeout: Option<Seconds>,
     /// The address to knock at, where it is not the interface's own.
     pub target: Option<IpAddr>,
+    /// What must be known to open it; absent from a daemon that does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<DoorSecret>,
+    /// How many SSH keys may knock; absent where it is not opened with these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<usize>,
     /// Whether each sequence is good for one knock only.
     pub one_time: bool,
     /// How many one-time sequences are left.
@@ -281,6 +288,37 @@ pub struct Door {
     pub strict: bool,
     /// Why its sequence is weak.
     pub weak: Option<String>,
+}
+
+/// What must be known to open a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DoorSecret {
+    /// A sequence that stands in the configuration.
+    Sequence,
+    /// The next sequence of a file.
+    OneTime,
+    /// The sequence of the moment, made of a key.
+    Rolling,
+    /// An SSH key.
+    Keys,
+    /// The keys of fwknop's clients.
+    Fwknop,
+    /// What is not known here: the daemon is newer.
+    #[serde(other)]
+    Other,
+}
+
+impl From<&Secret> for DoorSecret {
+    fn from(secret: &Secret) -> Self {
+        match secret {
+            Secret::Fixed(_) => Self::Sequence,
+            Secret::OneTime(_) => Self::OneTime,
+            Secret::Rolling(_) => Self::Rolling,
+            Secret::Keys(_) => Self::Keys,
+            Secret::Fwknop { .. } => Self::Fwknop,
+        }
+    }
 }
 
 /// A door's commands as they stand in the configuration.

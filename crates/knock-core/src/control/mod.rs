@@ -11,9 +11,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 pub use answer::{
-    Accept, AcceptState, Answer, Attempt, AttemptState, Commands, Door, Event, EventKind, Grant, GrantState,
-    Interface, Journal, JournalState, Layer, LayerState, Native, Overload, Past, ReadingProcess, Status,
-    TableState,
+    Accept, AcceptState, Answer, Attempt, AttemptState, Commands, Door, DoorSecret, Event, EventKind, Grant,
+    GrantState, Interface, Journal, JournalState, Layer, LayerState, Native, Overload, Past, ReadingProcess,
+    Status, TableState,
 };
 pub use request::Request;
 pub use values::Seconds;

@@ -1,5 +1,5 @@
-//! How many knocks are opened: each costs as much as some hundred hashes, and whoever knows the server's public key can
-//! make as many as they like.
+//! How many knocks are looked into: each costs as much as some hundred hashes or more, and whoever knows the server's
+//! public key can make as many as they like.
 //!
 //! Each source has an allowance, and all together have one. Who has lately made a good knock has another, which no stranger
 //! can use up by sending more, but only by pretending to send from the very same network.
@@ -15,18 +15,17 @@ use crate::time::Timestamp;
 
 /// For one source.
 const EACH: Allowance = Allowance { at_once: 20, pace: Duration::from_millis(100) };
-/// For all sources together: a quarter of a processor, about. Whoever knows somebody's public key can have a signature
-/// looked at besides, and one of ECDSA takes four times as long as the opening.
-const TOGETHER: Allowance = Allowance { at_once: 200, pace: Duration::from_millis(2) };
-/// For all that have made a good knock before: as much again.
-const KNOWN: Allowance = Allowance { at_once: 200, pace: Duration::from_millis(2) };
+/// What all sources together have, and all of those that are known.
+const AT_ONCE: u32 = 200;
 /// How many allowances there are for single sources: some of these share one.
 const SHARES: usize = 16_384;
 /// How many sources are remembered that have made a good knock.
 const REMEMBERED: usize = 1024;
 
-/// Decides what is opened.
+/// Decides what is looked into.
 pub struct Budget {
+    /// For all sources together; those that are known have as much for themselves.
+    together_may: Allowance,
     hasher: RandomState,
     each: Box<[Spent]>,
     together: Spent,
@@ -37,9 +36,21 @@ pub struct Budget {
     order: VecDeque<Network>,
 }
 
-impl Default for Budget {
-    fn default() -> Self {
+impl Budget {
+    /// For opening seals: half of a processor at the most. Who may be a guest waits for nothing else.
+    pub fn of_seals() -> Self {
+        Self::new(Duration::from_micros(125))
+    }
+
+    /// For verifying signatures, of which one of ECDSA takes as long as four seals: a quarter of a processor, about.
+    pub fn of_signatures() -> Self {
+        Self::new(Duration::from_millis(1))
+    }
+
+    /// For one knock each time that so long has passed.
+    fn new(pace: Duration) -> Self {
         Self {
+            together_may: Allowance { at_once: AT_ONCE, pace },
             hasher: RandomState::new(),
             each: vec![Spent::default(); SHARES].into(),
             together: Spent::default(),
@@ -48,19 +59,19 @@ impl Default for Budget {
             order: VecDeque::new(),
         }
     }
-}
 
-impl Budget {
-    /// Whether a knock from there is opened, which spends something.
+    /// Whether a knock from there is looked into, which spends something.
     pub fn admits(&mut self, source: IpAddr, now: Timestamp) -> bool {
         let party = Network::party(source);
         if let Some(spent) = self.remembered.get_mut(&party) {
-            return self.known.has_left(KNOWN, now) && spent.spend(EACH, now) && self.known.spend(KNOWN, now);
+            return self.known.has_left(self.together_may, now)
+                && spent.spend(EACH, now)
+                && self.known.spend(self.together_may, now);
         }
         let share = self.hasher.hash_one(party) as usize % SHARES;
-        self.together.has_left(TOGETHER, now)
+        self.together.has_left(self.together_may, now)
             && self.each.get_mut(share).is_none_or(|spent| spent.spend(EACH, now))
-            && self.together.spend(TOGETHER, now)
+            && self.together.spend(self.together_may, now)
     }
 
     /// Notes that somebody there has made a good knock.
@@ -93,7 +104,7 @@ mod tests {
 
     #[test]
     fn one_source_takes_nothing_from_others() {
-        let mut budget = Budget::default();
+        let mut budget = Budget::of_seals();
         assert_eq!(admitted(&mut budget, std::iter::repeat_n(7, 10_000), NOW), 20);
         assert!(budget.admits(host(8), NOW));
         assert!(budget.admits(host(7), NOW + Duration::from_millis(100)));
@@ -101,7 +112,7 @@ mod tests {
 
     #[test]
     fn many_sources_take_nothing_from_those_who_are_known() {
-        let mut budget = Budget::default();
+        let mut budget = Budget::of_seals();
         budget.remember(host(1));
         assert_eq!(admitted(&mut budget, 1000..100_000, NOW), 200);
         assert!(!budget.admits(host(2), NOW));
@@ -112,7 +123,7 @@ mod tests {
 
     #[test]
     fn few_are_remembered() {
-        let mut budget = Budget::default();
+        let mut budget = Budget::of_seals();
         (0..5000).for_each(|source| budget.remember(host(source)));
         assert_eq!((budget.remembered.len(), budget.order.len()), (REMEMBERED, REMEMBERED));
     }

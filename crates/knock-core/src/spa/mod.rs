@@ -27,7 +27,7 @@ pub use host_key::{BadKey, HostKey, HostPublicKey};
 pub use refusal::Refusal;
 pub use request::{Address, MAX_DOOR_NAME, Malformed, Request};
 pub use signature::{Fingerprint, NAMESPACE, SshKey, Supported, sign, unsupported};
-pub use verdict::{Admitted, DoorRules, judge};
+pub use verdict::{Admitted, Claim, DoorRules, judge};
 
 /// The UDP port that knocks go to where nothing else is said: fwknop's.
 pub const DEFAULT_PORT: u16 = 62_201;

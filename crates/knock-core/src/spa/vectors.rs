@@ -515,4 +515,8 @@ fn the_vectors_are_for_every_refusal() {
         "address",
     ];
     assert_eq!(codes(refused()), expected);
+    let document = include_str!("../../../../docs/spa-protocol.md");
+    for code in expected.into_iter().chain(["unsealed", "malformed", "too_many", "used", "too_old"]) {
+        assert!(document.contains(&format!("\n| `{code}` | ")), "{code}");
+    }
 }

@@ -46,7 +46,7 @@ impl Admitted {
 }
 
 /// Judges an opened knock from `source`; `now` is the server's time in nanoseconds since 1970, UTC. Whether it was used
-/// before is for the ledger to say.
+/// before is for the [ledger](crate::ledger) to say.
 ///
 /// # Errors
 /// Why it opens nothing.
@@ -57,29 +57,63 @@ pub fn judge<'a>(
     rules: impl FnOnce(&str) -> Option<DoorRules<'a>>,
     now: u64,
 ) -> Result<(String, Admitted), Refusal> {
-    let (request, signature) =
-        opened.read().map_err(|malformed| Refusal::Malformed(malformed.to_string()))?;
-    let Some(rules) = rules(&request.door) else { return Err(Refusal::NoSuchDoor(request.door)) };
-    let Some(key) = rules.keys.iter().find(|key| key.key.fingerprint() == request.key) else {
-        return Err(Refusal::UnknownKey(request.key));
-    };
-    let seconds = i64::try_from(now / 1_000_000_000).unwrap_or(i64::MAX);
-    if key.until.is_some_and(|until| until <= seconds) {
-        return Err(Refusal::Expired(request.key));
+    Claim::of(opened, rules, now)?.prove(host, source)
+}
+
+/// A knock of which everything is right that costs nothing to see. Whoever knows a user's public key can make one.
+#[derive(Debug)]
+pub struct Claim<'o, 'a> {
+    opened: &'o Opened,
+    request: Request,
+    signature: &'o [u8],
+    key: &'a AuthorizedKey,
+    address_must_match: bool,
+}
+
+impl<'o, 'a> Claim<'o, 'a> {
+    /// What an opened knock claims; the server's time is `now`, in nanoseconds since 1970, UTC.
+    ///
+    /// # Errors
+    /// Why it opens nothing.
+    pub fn of(
+        opened: &'o Opened,
+        rules: impl FnOnce(&str) -> Option<DoorRules<'a>>,
+        now: u64,
+    ) -> Result<Self, Refusal> {
+        let (request, signature) =
+            opened.read().map_err(|malformed| Refusal::Malformed(malformed.to_string()))?;
+        let Some(rules) = rules(&request.door) else { return Err(Refusal::NoSuchDoor(request.door)) };
+        let Some(key) = rules.keys.iter().find(|key| key.key.fingerprint() == request.key) else {
+            return Err(Refusal::UnknownKey(request.key));
+        };
+        let seconds = i64::try_from(now / 1_000_000_000).unwrap_or(i64::MAX);
+        if key.until.is_some_and(|until| until <= seconds) {
+            return Err(Refusal::Expired(request.key));
+        }
+        check_time(request.time, now)?;
+        Ok(Self { opened, request, signature, key, address_must_match: rules.address_must_match })
     }
-    check_time(request.time, now)?;
-    let token = key.key.has_signed(&opened.signed(host), signature).ok_or(Refusal::Signature(request.key))?;
-    check_owner(key, token, &request)?;
-    let address = address(key, &request, source, rules.address_must_match)?;
-    let admitted = Admitted {
-        name: key.name.clone(),
-        key: request.key,
-        time: request.time,
-        address,
-        lasts: request.lasts,
-        max_open: key.max_open,
-    };
-    Ok((request.door, admitted))
+
+    /// Whether the key's owner has made it, and may open the door with it from `source`; it was sealed to `host`. That costs
+    /// as much as some opened seals.
+    ///
+    /// # Errors
+    /// Why it opens nothing.
+    pub fn prove(self, host: &HostPublicKey, source: IpAddr) -> Result<(String, Admitted), Refusal> {
+        let Self { opened, request, signature, key, address_must_match } = self;
+        let token = key.key.has_signed(&opened.signed(host), signature);
+        check_owner(key, token.ok_or(Refusal::Signature(request.key))?, &request)?;
+        let address = address(key, &request, source, address_must_match)?;
+        let admitted = Admitted {
+            name: key.name.clone(),
+            key: request.key,
+            time: request.time,
+            address,
+            lasts: request.lasts,
+            max_open: key.max_open,
+        };
+        Ok((request.door, admitted))
+    }
 }
 
 fn check_time(time: u64, now: u64) -> Result<(), Refusal> {

@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use knock_core::config::{AcceptRule, Config, DEFAULT_MARK, Interfaces};
+use knock_core::config::{AcceptRule, Config, DEFAULT_MARK, Interfaces, Secret};
 use knock_core::control::{self, Status};
 use knock_core::knock::Protocol;
 use knock_linux::links::Link;
 
 use crate::doctor::boot::Boot;
 use crate::doctor::files::File;
+use crate::doctor::keys::Keys;
 use crate::doctor::ports::Port;
 use crate::doctor::process::Process;
 use crate::doctor::rules::Ruleset;
@@ -41,6 +42,8 @@ pub(crate) struct Facts {
     /// Whether the clock is kept right by somebody; absent where the kernel does not say.
     pub(crate) clock: Option<bool>,
     pub(crate) files: Vec<File>,
+    /// Who may knock with an SSH key.
+    pub(crate) keys: Keys,
     pub(crate) boot: Boot,
     /// What the kernel lacks, or the daemon may not do, and what to do about it.
     pub(crate) lacking: Vec<(String, String)>,
@@ -110,6 +113,15 @@ impl Facts {
 
     pub(crate) fn keeps_accept_rule(&self) -> bool {
         self.options().is_none_or(|options| options.accept_rule == AcceptRule::Auto)
+    }
+
+    /// A door whose knocks say what time it is, so that a clock that is wrong keeps its users out.
+    pub(crate) fn door_with_clock(&self) -> Option<&str> {
+        let doors = self.config.as_ref().ok().into_iter().flat_map(|config| &config.doors);
+        let door = doors
+            .into_iter()
+            .find(|door| matches!(door.secret, Secret::Keys(_) | Secret::Rolling(_) | Secret::Fwknop { .. }));
+        door.map(|door| door.key.name.as_str())
     }
 
     /// Which interfaces the configuration names.

@@ -1,11 +1,14 @@
 //! Who may read what is secret: modes and owners of the daemon's files.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use knock_core::config::Config;
+use knock_core::config::{Config, Secret};
+
+use crate::host_key;
 
 /// So much of a log's end is searched for secrets.
 const LOG_END: u64 = 1 << 20;
@@ -26,6 +29,14 @@ pub(crate) struct File {
 pub(crate) enum Kind {
     Configuration,
     OneTimeSequences,
+    /// A key of which sequences are made.
+    RollingKey,
+    /// A key of fwknop's clients.
+    FwknopKey,
+    /// Public keys.
+    AuthorizedKeys,
+    /// The server's own key.
+    HostKey,
     StateDirectory,
     Socket,
     /// A log in which a sequence stands.
@@ -38,12 +49,28 @@ pub(crate) fn read(config_path: &Path, config: Option<&Config>, socket: &Path) -
     if let Some(config) = config {
         let state = config.options.state_directory.clone().unwrap_or_else(|| STATE_DIRECTORY.into());
         files.push((state, Kind::StateDirectory));
-        let secrets = config.doors.iter().flat_map(|door| door.secret.files());
-        files.extend(secrets.map(|path| (path.clone(), Kind::OneTimeSequences)));
+        for secret in config.doors.iter().map(|door| &door.secret) {
+            let Some(kind) = kind(secret) else { continue };
+            files.extend(secret.files().into_iter().map(|path| (path.clone(), kind)));
+            files.extend((kind == Kind::AuthorizedKeys).then(|| (host_key::file_of(config), Kind::HostKey)));
+        }
+        let mut seen = BTreeSet::new();
+        files.retain(|(path, _)| seen.insert(path.clone()));
         let log = config.options.log_file.clone().filter(|log| tells(log, config));
         files.extend(log.map(|log| (log, Kind::TellingLog)));
     }
     files.into_iter().filter_map(|(path, kind)| file(path, kind)).collect()
+}
+
+/// What the files of a secret are for.
+const fn kind(secret: &Secret) -> Option<Kind> {
+    match secret {
+        Secret::Fixed(_) => None,
+        Secret::OneTime(_) => Some(Kind::OneTimeSequences),
+        Secret::Rolling(_) => Some(Kind::RollingKey),
+        Secret::Keys(_) => Some(Kind::AuthorizedKeys),
+        Secret::Fwknop { .. } => Some(Kind::FwknopKey),
+    }
 }
 
 fn file(path: PathBuf, kind: Kind) -> Option<File> {

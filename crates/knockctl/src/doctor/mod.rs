@@ -11,6 +11,7 @@ mod facts;
 mod files;
 mod finding;
 mod kernel;
+mod keys;
 mod ports;
 mod process;
 mod remedy;
@@ -71,6 +72,7 @@ fn read(context: &Context, tries: bool) -> Facts {
         table: table_state(daemon.as_ref().ok(), table.unwrap_or(false)),
         doors: doors(&context.socket).unwrap_or_default(),
         files: files::read(&context.config, config.as_ref().ok(), &context.socket),
+        keys: keys::read(config.as_ref().ok()),
         config,
         ports,
         ruleset,

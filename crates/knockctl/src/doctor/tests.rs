@@ -13,6 +13,7 @@ use super::checks::examine;
 use super::facts::{Facts, Reach, Reached, Table};
 use super::files::{File, Kind};
 use super::finding::{Finding, Severity};
+use super::keys::{File as KeysFile, Keys};
 use super::process::Process;
 use super::rules::nft::{self, Texts};
 use super::rules::{Hook, Ruleset, save, walk};
@@ -89,6 +90,7 @@ fn facts(doors: &str, ruleset: Ruleset) -> Facts {
         links: vec![link("eth0")],
         clock: Some(true),
         files: vec![],
+        keys: Keys::default(),
         boot: Boot { systemd: true, knockd: true, firewalls: vec!["nftables"], ..Boot::default() },
         process: Process::default(),
         lacking: vec![],
@@ -110,6 +112,8 @@ fn as_told(door: &config::Door) -> knock_core::control::Door {
         runs_commands: false,
         cmd_timeout: None,
         target: door.target,
+        secret: Some((&door.secret).into()),
+        keys: None,
         one_time: false,
         sequences_left: None,
         steps: 4,
@@ -449,6 +453,65 @@ fn secrets_are_for_root_alone() {
 }
 
 #[test]
+fn keys_are_for_the_daemon_alone() {
+    let mut facts = facts(NATIVE, Ruleset::default());
+    let file = |kind, mode| File { path: "/x".into(), kind, mode, owner: 0 };
+    for kind in [Kind::HostKey, Kind::RollingKey, Kind::FwknopKey] {
+        facts.files = vec![file(kind, 0o600)];
+        assert_eq!(findings(&facts), []);
+        facts.files = vec![file(kind, 0o640)];
+        assert_eq!(one(&facts, "readable-secret").severity, Severity::Problem, "{kind:?}");
+    }
+    facts.files = vec![file(Kind::AuthorizedKeys, 0o644)];
+    assert_eq!(findings(&facts), []);
+    facts.files = vec![file(Kind::AuthorizedKeys, 0o664)];
+    assert_eq!(one(&facts, "writable-secret").remedy, ["chmod go-w /x"]);
+}
+
+const WITH_KEYS: &str =
+    "[ssh]\nauthorized_keys = /etc/knockd/authorized_keys\nopen = 22/tcp\nopen_for = 10s\n";
+
+#[test]
+fn doors_for_keys_need_some() {
+    const DAY: i64 = 86_400;
+    let of = |file: KeysFile| Facts {
+        keys: Keys { files: vec![file], now: 1000 * DAY, ..Keys::default() },
+        ..facts(WITH_KEYS, Ruleset::default())
+    };
+    let well = KeysFile {
+        name: "/k".into(),
+        doors: vec!["ssh".into()],
+        is_there: true,
+        keys: vec![("alice".into(), None), ("bob".into(), Some(1015 * DAY))],
+        mistakes: vec![],
+    };
+    assert_eq!(findings(&of(well.clone())), []);
+    for (file, found) in [
+        (KeysFile { is_there: false, keys: vec![], ..well.clone() }, "there is no file /k"),
+        (KeysFile { keys: vec![], ..well.clone() }, "no key may knock"),
+    ] {
+        assert!(one(&of(file), "keys-missing").found.contains(found));
+    }
+    let mistake = of(KeysFile { mistakes: vec!["/k:2:1: error: x".into()], ..well.clone() });
+    assert!(one(&mistake, "keys-mistake").found.starts_with("/k:2:1"));
+    for (until, severity) in [(1013, Severity::Warning), (1000, Severity::Note)] {
+        let expires = of(KeysFile { keys: vec![("bob".into(), Some(until * DAY))], ..well.clone() });
+        assert_eq!(one(&expires, "key-expires").severity, severity);
+    }
+    let missing = Keys { host_key_missing: Some("/etc/knockd/host_key".into()), ..Keys::default() };
+    let missing = Facts { keys: missing, ..facts(WITH_KEYS, Ruleset::default()) };
+    assert_eq!(one(&missing, "host-key-missing").severity, Severity::Problem);
+}
+
+#[test]
+fn a_clock_that_is_wrong_shuts_out_those_with_keys() {
+    for (doors, severity) in [(NATIVE, Severity::Note), (WITH_KEYS, Severity::Warning)] {
+        let facts = Facts { clock: Some(false), ..facts(doors, Ruleset::default()) };
+        assert_eq!(one(&facts, "clock").severity, severity);
+    }
+}
+
+#[test]
 fn the_daemon_may_have_another_configuration() {
     let mut facts = facts(NATIVE, Ruleset::default());
     facts.doors[0].opens = vec!["2222/tcp".into()];
@@ -653,6 +716,7 @@ fn the_manual_has_every_finding() {
         include_str!("checks/doors.rs"),
         include_str!("checks/filter.rs"),
         include_str!("checks/forwarding.rs"),
+        include_str!("checks/keys.rs"),
         include_str!("checks/machine.rs"),
         include_str!("checks/open.rs"),
     ];

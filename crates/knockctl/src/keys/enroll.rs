@@ -116,6 +116,9 @@ fn new<'a>(config: &'a Config, wish: &Wish, key: &PublicKey) -> Result<Enrolled<
         if of_page.is_empty() {
             continue;
         }
+        if !page.is_text() {
+            return Err(Failure::Refused("nothing was changed: a line more would not count".into()));
+        }
         let line = entry::line(&wish.name, key, &of_page, &limits).map_err(Failure::Refused)?;
         prepared.push(page.found.prepare(&with_line(&page.found.bytes, &line))?);
         files.push(page.name.clone());
@@ -158,7 +161,7 @@ fn wanted<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Door>, Fai
     match (names, with_keys.as_slice()) {
         (_, []) => refused(
             "no door has keys; write authorized_keys = /etc/knockd/authorized_keys into a door's section, in the place of its \
-             Sequence, and knockctl reload --confirm 60"
+             Sequence; then enroll a key, and then knockctl reload --confirm 60"
                 .into(),
         ),
         ([], [door]) => Ok(vec![door]),

@@ -15,7 +15,7 @@ mod pages;
 mod public_key;
 mod revoke;
 
-pub(crate) use calendar::to_unix;
+pub(crate) use calendar::{now, shown};
 pub(crate) use enroll::Wish as Enrolling;
 pub(crate) use list::run as list;
 pub(crate) use pages::{Page, count, read};

@@ -44,23 +44,38 @@ impl Page {
 
     /// Each mistake with its place: `FILE:LINE:COLUMN: …`.
     pub(crate) fn mistakes(&self) -> Vec<String> {
-        let source =
-            Source::new(&self.name.display().to_string(), String::from_utf8_lossy(&self.found.bytes));
+        if !self.is_text() {
+            return vec![format!(
+                "{}: the file is not UTF-8 text, so knockd takes no key from it",
+                self.name.display()
+            )];
+        }
+        let source = Source::new(self.name.display().to_string(), String::from_utf8_lossy(&self.found.bytes));
         self.keys.mistakes.iter().map(|mistake| source.line(mistake)).collect()
     }
 
+    /// Whether it is text at all.
+    pub(super) fn is_text(&self) -> bool {
+        str::from_utf8(&self.found.bytes).is_ok()
+    }
+
     /// Whether others can change it.
-    pub(crate) fn is_open_to_others(&self) -> bool {
+    fn is_open_to_others(&self) -> bool {
         self.found.mode().is_some_and(|mode| mode & WRITABLE != 0)
     }
 
     /// Tells what is wrong with it.
     pub(super) fn tell_mistakes(&self) {
         self.mistakes().iter().for_each(|mistake| tell(mistake));
+        let name = self.name.display();
         if self.is_open_to_others() {
-            let name = self.name.display();
             tell(&format!(
-                "warning: {name} can be changed by other users, who let in whom they like: chmod go-w {name}"
+                "warning: {name} can be changed by other users, so knockd takes no key from it: chmod go-w {name}"
+            ));
+        }
+        if !self.found.is_trusted() {
+            tell(&format!(
+                "warning: {name} belongs to another user, so knockd takes no key from it: chown root {name}"
             ));
         }
     }

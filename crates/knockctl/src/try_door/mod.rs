@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use knock_core::control::{Answer, Door, EventKind, Grant, GrantState, Request, Status};
+use knock_core::control::{Answer, Door, DoorSecret, EventKind, Grant, GrantState, Request, Status};
 use knock_core::network::Network;
 
 use crate::client::{Connection, ask};
@@ -95,6 +95,22 @@ fn knocks(door: &Door) -> Result<Vec<String>, Failure> {
     let refused = |why: &str| Err(Failure::Refused(format!("door \"{}\" cannot be tried: {why}", door.name)));
     if door.one_time {
         return refused("a trial would use up one of its one-time sequences");
+    }
+    match door.secret {
+        Some(DoorSecret::Keys) => {
+            return refused(
+                "it is opened with an SSH key, which is not on this machine; knock at it from a client: knock HOST --verify",
+            );
+        }
+        Some(DoorSecret::Fwknop) => {
+            return refused(
+                "it is opened by fwknop's clients, and their keys stay theirs; try it with one of them",
+            );
+        }
+        Some(DoorSecret::Rolling) => {
+            return refused("a trial would use up the sequence of the moment; knock at it from a client");
+        }
+        _ => {}
     }
     if let Some(target) = door.target {
         return refused(&format!("it is knocked at {target}, which is another machine (Target)"));

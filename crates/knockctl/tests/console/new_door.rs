@@ -16,13 +16,13 @@ use crate::screen::{SOON, Screen};
 const BEFORE: &str = "\u{feff}# éa\r\n[options]\n\tInterface = eth0   \n\n[other]\n  Sequence=17142 , 8319:udp,15623\n open = 80/tcp\n\
      open_for=2s\n# the end, without a line's end";
 
-fn knockctl(arguments: &str) -> Command {
+pub(crate) fn knockctl(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_knockctl"));
     command.args(arguments.split_whitespace()).env_remove("SSH_CONNECTION");
     command
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
 }
 
@@ -250,7 +250,7 @@ fn a_camera_reads_the_code() -> io::Result<()> {
 }
 
 /// What a terminal shows, each half of a cell a square of pixels, as a grey map (pgm(5)).
-fn picture(screen: &vt100::Screen, [ground, letter]: [u8; 2]) -> Vec<u8> {
+pub(crate) fn picture(screen: &vt100::Screen, [ground, letter]: [u8; 2]) -> Vec<u8> {
     const PIXELS: usize = 4;
     let (rows, columns) = screen.size();
     let (rows, columns) = (rows.get(), columns.get());
@@ -285,7 +285,7 @@ fn picture(screen: &vt100::Screen, [ground, letter]: [u8; 2]) -> Vec<u8> {
     map
 }
 
-fn read_code(picture: &[u8]) -> io::Result<String> {
+pub(crate) fn read_code(picture: &[u8]) -> io::Result<String> {
     let mut reader = Command::new("zbarimg");
     reader.args(["--quiet", "--raw", "-Sdisable", "-Sqrcode.enable", "PGM:-"]);
     let mut reader = reader.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;

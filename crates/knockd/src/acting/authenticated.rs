@@ -9,11 +9,10 @@ use std::time::Duration;
 use knock_core::fwknop::Allow;
 use knock_core::history::Recorded;
 use knock_core::ledger::{self, Holder, Use};
-use knock_core::quota::Quota;
 use knock_core::rolling::{STEP, use_of};
 #[cfg(feature = "fwknop")]
 use knock_core::spa::WINDOW;
-use knock_core::spa::{Admitted, DoorRules, Refusal, judge};
+use knock_core::spa::{Admitted, Claim, DoorRules, Refusal};
 use knock_core::time::Timestamp;
 use knock_core::tracker::{DoorIndex, What};
 
@@ -32,36 +31,39 @@ use crate::wall_clock;
 const SOME_KNOCK: &str = "a knock";
 
 impl Acting {
-    /// Opens what a sealed knock may open; whether it was a good one.
+    /// Opens what a sealed knock may open.
+    ///
+    /// # Errors
+    /// Why it opens nothing, which is still to be told.
     pub(crate) fn take_sealed(
         &mut self,
         sealed: &Sealed,
-        quota: &mut Quota,
         now: Timestamp,
         audit: &mut Audit,
-    ) -> bool {
-        let refused = match self.judge(sealed, audit) {
-            Ok((door, admitted)) => match self.use_up(&admitted, sealed, audit) {
-                Ok(()) => {
-                    self.let_in(door, &admitted, now, audit);
-                    return true;
-                }
-                Err(why) => (Some(door), why),
-            },
-            Err((door, refusal)) => (door, Why::Refused(refusal)),
-        };
-        let (door, why) = refused;
-        if quota.admits_line(sealed.source, why.is_authentic(), now) {
+    ) -> Result<(), Reason> {
+        let (door, admitted) = self.judge(sealed, now, audit).map_err(|(door, refusal)| {
             let name = door.map_or(SOME_KNOCK, |door| self.name(door));
-            tell_refused(sealed.source, name, &why, now, audit);
-        }
-        false
+            Reason::new(sealed.source, name, refusal.into())
+        })?;
+        self.use_up(&admitted, sealed, audit)
+            .map_err(|why| Reason::new(sealed.source, self.name(door), why))?;
+        self.signatures.remember(sealed.source);
+        let own = self.own_time(door);
+        let guest = Guest {
+            address: admitted.address,
+            user: Some(admitted.name.clone()),
+            time: admitted.time_open(own),
+        };
+        self.tell_admitted(door, &guest, now, audit);
+        self.let_in_guest(door, guest, now, audit);
+        Ok(())
     }
 
     /// The door that a knock may open.
     fn judge(
         &mut self,
         sealed: &Sealed,
+        now: Timestamp,
         audit: &mut Audit,
     ) -> Result<(DoorIndex, Admitted), (Option<DoorIndex>, Refusal)> {
         let Some(host) = self.host_key.clone() else { return Err((None, Refusal::Unsealed)) };
@@ -77,7 +79,10 @@ impl Acting {
             }
             _ => None,
         });
-        let judged = judge(opened, &host, *source, |_| rules, wall_clock::nanoseconds());
+        let judged = Claim::of(opened, |_| rules, wall_clock::nanoseconds()).and_then(|claim| {
+            let is_looked_into = self.signatures.admits(*source, now);
+            if is_looked_into { claim.prove(&host, *source) } else { Err(Refusal::TooMany) }
+        });
         let (_, admitted) = judged.map_err(|refusal| (found, refusal.shortened()))?;
         let Some(index) = found else { return Err((None, Refusal::Unsealed)) };
         let name = || admitted.name.clone();
@@ -117,41 +122,24 @@ impl Acting {
         self.ledger.take(Holder(admitted.key.0), used).map_err(Why::from)
     }
 
-    fn let_in(&mut self, door: DoorIndex, admitted: &Admitted, now: Timestamp, audit: &mut Audit) {
-        let own = self.own_time(door);
-        let guest = Guest {
-            address: admitted.address,
-            user: Some(admitted.name.clone()),
-            time: admitted.time_open(own),
-        };
-        self.tell_admitted(door, &guest, now, audit);
-        self.let_in_guest(door, guest, now, audit);
-    }
-
-    /// Opens what a request of fwknop's client may open; whether it was a good one.
+    /// Opens what a request of fwknop's client may open.
+    ///
+    /// # Errors
+    /// Why it opens nothing, which is still to be told.
     #[cfg(feature = "fwknop")]
     pub(crate) fn take_fwknop(
         &mut self,
         request: &FwknopKnock,
-        quota: &mut Quota,
         now: Timestamp,
         audit: &mut Audit,
-    ) -> bool {
+    ) -> Result<(), Reason> {
         self.open_ledger(audit);
-        match self.judge_fwknop(request) {
-            Ok(guest) => {
-                self.tell_admitted(request.door, &guest, now, audit);
-                self.let_in_guest(request.door, guest, now, audit);
-                true
-            }
-            Err(why) => {
-                // Who has seen a packet of somebody else's can send it again as often as they like.
-                if quota.admits_line(request.source, why.is_authentic(), now) {
-                    tell_refused(request.source, self.name(request.door), &why, now, audit);
-                }
-                false
-            }
-        }
+        let guest = self
+            .judge_fwknop(request)
+            .map_err(|why| Reason::new(request.source, self.name(request.door), why))?;
+        self.tell_admitted(request.door, &guest, now, audit);
+        self.let_in_guest(request.door, guest, now, audit);
+        Ok(())
     }
 
     #[cfg(feature = "fwknop")]
@@ -191,34 +179,27 @@ impl Acting {
         Ok(Guest { address, user: Some(knock.user.clone()), time })
     }
 
-    /// Whether what was knocked in this place of a door is good still: a rolling door's step is used up by that. Where it was
-    /// before, or that cannot be written down, tells so.
-    pub(crate) fn is_unused(
+    /// Uses up the step whose sequence was knocked in this place of a rolling door; of another door there is nothing to.
+    ///
+    /// # Errors
+    /// Where that was done before or cannot be written down, which is still to be told: then it opens nothing.
+    pub(crate) fn use_up_step(
         &mut self,
         (door, slot): (DoorIndex, u8),
         source: IpAddr,
-        quota: &mut Quota,
-        now: Timestamp,
         audit: &mut Audit,
-    ) -> bool {
-        if self.doors.get(door as usize).is_some_and(|ready| ready.credential.rolling().is_none()) {
-            return true;
+    ) -> Result<(), Reason> {
+        if self.doors.get(door as usize).is_none_or(|ready| ready.credential.rolling().is_none()) {
+            return Ok(());
         }
         self.open_ledger(audit);
-        let Some(ready) = self.doors.get_mut(door as usize) else { return false };
-        let Credential::Rolling(rolling) = &mut ready.credential else { return true };
+        let Some(ready) = self.doors.get_mut(door as usize) else { return Ok(()) };
+        let Credential::Rolling(rolling) = &mut ready.credential else { return Ok(()) };
         let step = rolling.step_in(slot.into());
         let holder = Holder::at_door(&rolling.key().identity(), &ready.door.key);
         rolling.use_up(step);
-        match self.ledger.take(holder, use_of(step)) {
-            Ok(()) => true,
-            Err(refused) => {
-                if quota.admits_line(source, true, now) {
-                    tell_refused(source, self.name(door), &refused.into(), now, audit);
-                }
-                false
-            }
-        }
+        let used = self.ledger.take(holder, use_of(step));
+        used.map_err(|refused| Reason::new(source, self.name(door), refused.into()))
     }
 
     /// How long a door is open where nothing else is said.
@@ -294,16 +275,6 @@ enum Why {
     NotWritten(String),
 }
 
-impl Why {
-    /// Whether it takes a secret to bring it about for the first time.
-    const fn is_authentic(&self) -> bool {
-        match self {
-            Self::Refused(refusal) => refusal.is_authentic(),
-            Self::NotWritten(_) => true,
-        }
-    }
-}
-
 impl From<Refusal> for Why {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -320,29 +291,37 @@ impl From<Refused> for Why {
     }
 }
 
-/// Says why a knock opens nothing; `door` is its name.
-fn tell_refused(source: IpAddr, door: &str, why: &Why, now: Timestamp, audit: &mut Audit) {
-    match why {
-        Why::Refused(refusal) => tell_refusal(source, door, refusal, now, audit),
-        Why::NotWritten(reason) => {
-            let what = Recorded::Refused(reason.clone());
-            let facts = Facts { reason: Some("ledger"), ..Facts::between(source, door, &what) };
-            audit.tell_as(source, door, what, now, Some(&format!("{door}: not opened: {reason}")), facts);
-        }
+/// Why a knock opens nothing.
+pub(crate) struct Reason {
+    pub(crate) source: IpAddr,
+    door: String,
+    why: Why,
+}
+
+impl Reason {
+    fn new(source: IpAddr, door: &str, why: Why) -> Self {
+        Self { source, door: door.to_owned(), why }
     }
-}
 
-/// Says why a knock opens nothing whose door is not known.
-pub(crate) fn tell_of_some_knock(source: IpAddr, refusal: &Refusal, now: Timestamp, audit: &mut Audit) {
-    tell_refusal(source, SOME_KNOCK, refusal, now, audit);
-}
+    /// Of a knock whose door is not known.
+    pub(crate) fn of_some_knock(source: IpAddr, refusal: Refusal) -> Self {
+        Self::new(source, SOME_KNOCK, Why::Refused(refusal.shortened()))
+    }
 
-fn tell_refusal(source: IpAddr, door: &str, refusal: &Refusal, now: Timestamp, audit: &mut Audit) {
-    let what = Recorded::Refused(refusal.to_string());
-    let facts = Facts {
-        reason: Some(refusal.code()),
-        user: refusal.user().cloned(),
-        ..Facts::between(source, door, &what)
-    };
-    audit.tell_as(source, door, what, now, Some(&format!("{door}: not opened: {refusal}")), facts);
+    /// Whether anybody can bring it about; all else, whoever has seen it once can bring about again.
+    pub(crate) const fn is_made_up(&self) -> bool {
+        matches!(&self.why, Why::Refused(refusal) if !refusal.is_authentic())
+    }
+
+    pub(crate) fn tell(self, now: Timestamp, audit: &mut Audit) {
+        let Self { source, door, why } = self;
+        let (reason, code, user) = match why {
+            Why::Refused(refusal) => (refusal.to_string(), refusal.code(), refusal.user().cloned()),
+            Why::NotWritten(reason) => (reason, "ledger", None),
+        };
+        let line = format!("{door}: not opened: {reason}");
+        let what = Recorded::Refused(reason);
+        let facts = Facts { reason: Some(code), user, ..Facts::between(source, &door, &what) };
+        audit.tell_as(source, &door, what, now, Some(&line), facts);
+    }
 }

@@ -6,6 +6,7 @@ use std::io;
 use knock_core::config::{Door, DoorKey, Widen};
 use knock_core::doorkeeper::{Doorkeeper, MAX_RUNNING};
 use knock_core::network::Network;
+use knock_core::spa::Budget;
 use knock_core::time::Timestamp;
 
 use super::Acting;
@@ -36,6 +37,7 @@ impl Acting {
             runner: Runner::default(),
             ledger: Ledger::new(journal.state_directory()),
             host_key: settings.host_key.as_ref().map(|key| key.public().clone()),
+            signatures: Budget::of_signatures(),
             journal,
             native: None,
             told_of_disk: false,

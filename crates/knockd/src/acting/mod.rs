@@ -15,7 +15,7 @@ use knock_core::config::Door;
 use knock_core::doorkeeper::{Doorkeeper, Exit, Opening, Why};
 use knock_core::history::Recorded;
 use knock_core::network::Network;
-use knock_core::spa::HostPublicKey;
+use knock_core::spa::{Budget, HostPublicKey};
 use knock_core::time::Timestamp;
 use knock_core::tracker::DoorIndex;
 
@@ -30,7 +30,7 @@ use crate::native::Native;
 use crate::one_time::{OneTimeFile, Unmarked, used_up};
 use configuring::grants;
 
-pub(crate) use authenticated::tell_of_some_knock;
+pub(crate) use authenticated::Reason;
 
 /// How long after the journal could not be opened that is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -46,6 +46,8 @@ pub(crate) struct Acting {
     pub(crate) ledger: Ledger,
     /// The key that knocks are sealed to.
     host_key: Option<HostPublicKey>,
+    /// How many signatures are verified.
+    signatures: Budget,
     /// Where some door is the kernel's.
     pub(crate) native: Option<Native>,
     /// The journal's disk fails, which was told.
@@ -108,8 +110,8 @@ impl Acting {
         is_host(address) && ready.is_some_and(|ready| ready.door.allows(address))
     }
 
-    /// Opens a door for an address whose knocks were an [unused](Self::is_unused) sequence; where it was good once, `arm` is told before what is to be
-    /// knocked next, and then.
+    /// Opens a door for an address whose knocks were a sequence that [may be used](Self::use_up_step); where it was good
+    /// once, `arm` is told before what is to be knocked next, and then.
     pub(crate) fn open(
         &mut self,
         (door, slot): (DoorIndex, u8),

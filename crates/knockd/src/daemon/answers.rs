@@ -23,6 +23,7 @@ use super::Daemon;
 use super::reload::Administrator;
 use crate::configuration::ReadyDoor;
 use crate::control::ConnectionId;
+use crate::credential::Credential;
 
 /// No attempt and no cool-down can be told of that takes longer: half a century.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(1 << 30);
@@ -172,6 +173,11 @@ impl Daemon<'_> {
             runs_commands: commands.start.is_some() || commands.start_6.is_some(),
             cmd_timeout: (stops && native.is_none()).then_some(Seconds(commands.timeout)),
             target: door.target,
+            secret: Some((&door.secret).into()),
+            keys: match credential {
+                Credential::Keys(file) => Some(file.keys().len()),
+                _ => None,
+            },
             one_time: one_time.is_some(),
             sequences_left: one_time.map(|file| file.sequences().len()),
             steps: steps.len(),

@@ -7,7 +7,7 @@ use knock_core::time::Timestamp;
 use knock_core::tracker::{Event, What};
 
 use super::{Daemon, QUIET};
-use crate::acting::tell_of_some_knock;
+use crate::acting::Reason;
 use crate::channel::{Refused, Untold, Word};
 use crate::reader::LIE;
 
@@ -51,23 +51,20 @@ impl Daemon<'_> {
         match word {
             Word::Event(event) if self.can_be(&event) => self.handle(event, now),
             Word::Event(_) => return Err(LIE.into()),
-            Word::Sealed(sealed) => {
-                let Self { acting, quota, audit, .. } = self;
-                if acting.take_sealed(&sealed, quota, now, audit) {
-                    self.reader.remember(sealed.source);
-                }
-            }
+            Word::Sealed(sealed) => match self.acting.take_sealed(&sealed, now, &mut self.audit) {
+                Ok(()) => self.reader.remember(sealed.source),
+                Err(reason) => self.tell_reason(reason, now),
+            },
             #[cfg(feature = "fwknop")]
             Word::Fwknop(request) if request.knock.is_possible() => {
-                let Self { acting, quota, audit, .. } = self;
-                acting.take_fwknop(&request, quota, now, audit);
+                if let Err(reason) = self.acting.take_fwknop(&request, now, &mut self.audit) {
+                    self.tell_reason(reason, now);
+                }
             }
             #[cfg(feature = "fwknop")]
             Word::Fwknop(_) => return Err(LIE.into()),
             Word::Refused(Refused { source, reason }) if is_of_a_datagram(&reason) => {
-                if self.quota.admits_line(source, reason.is_authentic(), now) {
-                    tell_of_some_knock(source, &reason.shortened(), now, &mut self.audit);
-                }
+                self.tell_reason(Reason::of_some_knock(source, reason), now);
             }
             Word::Refused(_) => return Err(LIE.into()),
             Word::Heard(heard) => self.audit.log.debug(|| heard.to_string()),
@@ -76,6 +73,13 @@ impl Daemon<'_> {
             Word::Confined(_) | Word::LeftOut(_) | Word::Lost(_) | Word::Answer(_) => self.reader.note(word),
         }
         Ok(())
+    }
+
+    /// Tells why a knock opens nothing, as often as may be.
+    fn tell_reason(&mut self, reason: Reason, now: Timestamp) {
+        if self.quota.admits_line(reason.source, !reason.is_made_up(), now) {
+            reason.tell(now, &mut self.audit);
+        }
     }
 
     /// Whether the reading half can have to say this; anything else is somebody else's word.
@@ -100,8 +104,10 @@ impl Daemon<'_> {
     /// Tells what came of a knock, and hands over what is to be opened.
     fn handle(&mut self, event: Event, now: Timestamp) {
         let Some(place @ (door, slot)) = self.reader.owner(event.door) else { return };
-        let Self { acting, quota, audit, .. } = self;
-        if event.what == What::Opening && !acting.is_unused(place, event.source, quota, now, audit) {
+        if event.what == What::Opening
+            && let Err(reason) = self.acting.use_up_step(place, event.source, &mut self.audit)
+        {
+            self.tell_reason(reason, now);
             let armed = self.acting.next_in(door, slot).map(|next| self.reader.follow_in(door, next));
             if let Some(Err(error)) = armed {
                 self.look_again(&error, now);

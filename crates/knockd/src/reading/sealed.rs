@@ -80,7 +80,6 @@ pub(super) struct Datagram<'a> {
 }
 
 /// Opens what can be opened.
-#[derive(Default)]
 pub(super) struct Opener {
     datagrams: Datagrams,
     #[cfg(feature = "fwknop")]
@@ -89,6 +88,19 @@ pub(super) struct Opener {
     /// The encapsulated keys of knocks that were handed over, and the same, the oldest first.
     known: HashSet<[u8; 32]>,
     order: VecDeque<[u8; 32]>,
+}
+
+impl Default for Opener {
+    fn default() -> Self {
+        Self {
+            datagrams: Datagrams::default(),
+            #[cfg(feature = "fwknop")]
+            fwknop: Vec::new(),
+            budget: Budget::of_seals(),
+            known: HashSet::new(),
+            order: VecDeque::new(),
+        }
+    }
 }
 
 impl Opener {

@@ -20,6 +20,7 @@ mod lock_out;
 mod moving;
 mod place;
 mod project;
+mod ssh_keys;
 mod town;
 mod translations;
 mod walk;

@@ -25,6 +25,8 @@ fn first(prepared: &Prepared) -> io::Result<String> {
     assert_eq!(machine.mode("/etc/knockd.conf")?, 0o640);
     assert_eq!(machine.sh("stat -c %U:%G /etc/knockd.conf")?.trim(), "root:root");
     machine.sh("knockd --check")?;
+    assert_eq!(machine.mode("/etc/knockd/host_key")?, 0o600);
+    assert_eq!(machine.sh("knockctl host-key")?.trim().len(), 43);
     let config = machine.read("/etc/knockd.conf")?;
     let sequence = sequence(&config);
     assert!(sequence.split(',').count() >= 4, "{config}");
@@ -66,11 +68,13 @@ fn leaves_a_log_alone_that_somebody_rotates_already() -> io::Result<()> {
     assert!(!machine.has("/etc/logrotate.d/knockd"));
     assert!(machine.read("/etc/knockd.conf")?.starts_with("[mine]"), "a file that was there is written over");
 
+    let host_key = machine.read("/etc/knockd/host_key")?;
     // What the administrator has deleted does not come back by an upgrade.
     machine.sh("rm /etc/knockd.conf")?;
     let newer = machine.make_newer("99.1")?;
     machine.install(&newer)?;
     assert!(!machine.has("/etc/knockd.conf"));
+    assert_eq!(machine.read("/etc/knockd/host_key")?, host_key, "clients know the key that was there");
 
     // Back to knockd, and away with what the package has left: what is now knockd's stays.
     machine.install("/srv/knockd.deb")?;

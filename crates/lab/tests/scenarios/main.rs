@@ -22,6 +22,7 @@ mod one_time;
 mod packets;
 mod privileges;
 mod reload;
+mod spa_ssh;
 mod ssh;
 mod strict;
 mod support;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
 
+use knock_core::spa::HostKey;
 use lab::{Daemon, Host, Lab, PortState, Process, TempDir};
 
 use crate::support::{SOON, count, skip, start};
@@ -44,25 +45,26 @@ const MANUAL: &str = include_str!("../../../../docs/knock.md");
 
 /// What the manual puts into ssh's configuration, found by `part`; for our server, and for all our names of it.
 fn of_the_manual(part: &str) -> String {
-    let blocks = MANUAL.split("```\n").skip(1).step_by(2);
-    let block = blocks.into_iter().find(|block| block.contains(part)).unwrap_or_default();
+    let is_of_ssh = |block: &&str| block.starts_with("Host ") || block.starts_with("Match ");
+    let block =
+        MANUAL.split("```\n").filter(is_of_ssh).find(|block| block.contains(part)).unwrap_or_default();
     assert!(block.contains("server.example.org"), "{part} is missing in the manual");
     let block = block.replace("HostName server.example.org", "HostName 10.9.0.1");
     block.replace("Host myserver\n    HostName 10.9.0.1\n", "Host myserver six once wrong\n")
 }
 
 /// `sshd` on the server, behind a door.
-struct Scene {
-    lab: Lab,
-    directory: TempDir,
-    daemon: Daemon,
+pub(crate) struct Scene {
+    pub(crate) lab: Lab,
+    pub(crate) directory: TempDir,
+    pub(crate) daemon: Daemon,
     _sshd: Process,
 }
 
 impl Scene {
-    /// With this door, and `SSH` followed by `client` as the client's configuration. `None` where `sshd` cannot do with
+    /// With this door, which may name files of `{dir}`, and `client` followed by `SSH` as the client's configuration. `None` where `sshd` cannot do with
     /// the rights that there are.
-    fn new(door: &str, client: &str) -> io::Result<Option<Self>> {
+    pub(crate) fn new(door: &str, client: &str) -> io::Result<Option<Self>> {
         if !is_root_of_the_machine()? {
             skip("sshd needs a root who may become others");
             return Ok(None);
@@ -77,18 +79,19 @@ impl Scene {
         directory.write("sshd_config", fill_in(SSHD))?;
         directory.write("ssh_config", fill_in(&format!("{client}{SSH}")))?;
         directory.write("once.seq", "")?;
+        write_keys(&directory)?;
         fs::create_dir(directory.path().join("knock"))?;
         let hosts = directory.write("knock/config.toml", HOSTS)?;
         fs::set_permissions(hosts, fs::Permissions::from_mode(0o600))?;
         let sshd = start_sshd(server, &directory)?;
         server.wait_until_open(server.at4(22), SOON)?;
-        let daemon = start(server, door)?;
+        let daemon = start(server, &fill_in(door))?;
         assert_eq!(lab.client().probe(server.at4(22)), PortState::Filtered);
         Ok(Some(Self { lab, directory, daemon, _sshd: sshd }))
     }
 
     /// Runs a shell script on the client's host, in which `ssh` and `knock` are ours.
-    fn output(&self, script: &str) -> io::Result<Output> {
+    pub(crate) fn output(&self, script: &str) -> io::Result<Output> {
         let knock = lab::binary("knock")?;
         let directory = self.directory.path();
         let path = format!("{}:/usr/bin:/bin", knock.parent().unwrap_or(directory).display());
@@ -100,7 +103,7 @@ impl Scene {
     }
 
     /// The same for one that must succeed, with nothing to remark; what it wrote.
-    fn run(&self, script: &str) -> io::Result<String> {
+    pub(crate) fn run(&self, script: &str) -> io::Result<String> {
         let output = self.output(script)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
@@ -110,7 +113,7 @@ impl Scene {
     }
 
     /// Checks that one knock has opened the door, and no second one was needed.
-    fn assert_opened_once(&self) -> io::Result<()> {
+    pub(crate) fn assert_opened_once(&self) -> io::Result<()> {
         self.daemon.wait_for_line("OPEN SESAME", SOON)?;
         assert_eq!(count(&self.daemon, "OPEN SESAME"), 1, "{}", self.daemon.text());
         Ok(())
@@ -121,6 +124,19 @@ impl Scene {
 fn is_root_of_the_machine() -> io::Result<bool> {
     let map = fs::read_to_string("/proc/self/uid_map")?;
     Ok(map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+/// The server's knock key, and the file of a door that the user has a key to.
+fn write_keys(directory: &TempDir) -> io::Result<()> {
+    let host_key = directory.write("host_key", knock_key().to_text().as_str())?;
+    fs::set_permissions(host_key, fs::Permissions::from_mode(0o600))?;
+    directory.write("authorized_keys", directory.read("user.pub"))?;
+    Ok(())
+}
+
+/// The server's knock key.
+pub(crate) fn knock_key() -> HostKey {
+    HostKey::from_random(&[7; 32])
 }
 
 fn make_key(host: &Host, path: &Path) -> io::Result<()> {

@@ -146,6 +146,8 @@ def verify(blob, text, signature):
     rest = signature[4 + length:]
     flags = TOUCHED | VERIFIED
     if algorithm.decode() in (SK_ED, SK_P256):
+        if len(rest) < 5:
+            raise ValueError("cut")
         rest, said = rest[:-5], rest[-5:]
         flags = said[0]
         text = hashlib.sha256(fields[-1]).digest() + said + hashlib.sha256(text).digest()
@@ -545,7 +547,8 @@ def made_up(server, users, now):
         content[random.randrange(256)] = 0
     elif where < 0.3:
         # The key and the names in the signature.
-        content[96 + random.randrange(100)] += 1 if content[96] < 255 else 0
+        place = 96 + random.randrange(100)
+        content[place] = (content[place] + 1) % 256
     datagram = bytearray(seal(steps, bytes(content), server))
     if random.random() < 0.1:
         datagram[random.randrange(320)] ^= 1 << random.randrange(8)

@@ -1,6 +1,6 @@
 //! `knockctl doors`.
 
-use knock_core::control::Door;
+use knock_core::control::{Door, DoorSecret};
 
 use crate::output::printable;
 use crate::table::{list, table};
@@ -23,10 +23,15 @@ fn row(door: &Door) -> [String; 7] {
         None if is_native => "until closed".into(),
         None => door.cmd_timeout.map(times::exact).unwrap_or_default(),
     };
+    let (knocks, within) = match door.secret {
+        Some(DoorSecret::Keys) => ("SSH key".into(), String::new()),
+        Some(DoorSecret::Fwknop) => ("fwknop".into(), String::new()),
+        _ => (door.steps.to_string(), times::exact(door.seq_timeout)),
+    };
     [
         door.name.clone(),
-        door.steps.to_string(),
-        times::exact(door.seq_timeout),
+        knocks,
+        within,
         door.opens.join(", "),
         open_for,
         door.grants.to_string(),
@@ -40,6 +45,11 @@ fn remarks(door: &Door) -> Vec<String> {
         Some(left) => format!("one-time, {left} left"),
         None => "one-time".into(),
     });
+    let keys = door.keys.map(|keys| match keys {
+        0 => "no key: nobody can knock".to_owned(),
+        1 => "1 key".into(),
+        keys => format!("{keys} keys"),
+    });
     let remarks = [
         door.runs_commands.then(|| "runs commands".into()),
         door.closes.as_ref().map(|closed| format!("closes {closed}")),
@@ -48,6 +58,8 @@ fn remarks(door: &Door) -> Vec<String> {
         (!allowed.is_empty()).then(|| format!("from {} only", allowed.join(" "))),
         door.target.map(|target| format!("knocked at {target}")),
         one_time,
+        (door.secret == Some(DoorSecret::Rolling)).then(|| "rolling".into()),
+        keys,
         door.weak.as_ref().map(|why| format!("weak: {why}")),
     ];
     remarks.into_iter().flatten().collect()
@@ -87,6 +99,8 @@ mod tests {
             runs_commands: false,
             cmd_timeout: None,
             target: None,
+            secret: None,
+            keys: None,
             one_time: false,
             sequences_left: None,
             steps: 4,
@@ -140,6 +154,32 @@ from 192.0.2.0/24 2001:db8::/32 only, knocked at 192.0.2.20, one-time, 12 left, 
 "
         );
         assert_eq!(text(&[]), "There are no doors.\n");
+    }
+
+    #[test]
+    fn doors_say_what_opens_them() {
+        let with = |name: &str, secret, keys| Door {
+            name: name.into(),
+            secret: Some(secret),
+            keys,
+            steps: if secret == DoorSecret::Rolling { 4 } else { 0 },
+            ..native()
+        };
+        assert_eq!(
+            text(&[
+                with("ssh", DoorSecret::Keys, Some(2)),
+                with("new", DoorSecret::Keys, Some(0)),
+                with("phone", DoorSecret::Rolling, None),
+                with("old", DoorSecret::Fwknop, None),
+            ]),
+            "\
+DOOR   KNOCKS   WITHIN  OPENS   FOR   OPEN  REMARKS
+ssh    SSH key          22/tcp  10 s  1     2 keys
+new    SSH key          22/tcp  10 s  1     no key: nobody can knock
+phone  4        25 s    22/tcp  10 s  1     rolling
+old    fwknop           22/tcp  10 s  1
+"
+        );
     }
 
     #[test]

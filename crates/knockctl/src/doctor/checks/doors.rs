@@ -5,6 +5,7 @@ use knock_core::config::{Config, Door};
 use knock_core::control::{self, JournalState, Overload};
 
 use super::filter::TO_US;
+use super::keys;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Finding, Section};
 use crate::doctor::remedy;
@@ -138,6 +139,7 @@ pub(crate) fn doors(facts: &Facts) -> Section {
     findings.extend(facts.doors.iter().filter_map(used_up));
     findings.extend(config.doors.iter().filter_map(|door| no_ipv6(facts, door)));
     findings.extend(deaf_to_ipv6(facts));
+    findings.extend(keys::examine(facts));
     if config.doors.is_empty() {
         let found = format!("{} has no door", facts.config_path);
         findings.push(

@@ -91,6 +91,11 @@ fn is_part(link: &knock_linux::links::Link, watched: &knock_linux::links::Link) 
 /// Of the clock.
 pub(crate) fn clock(facts: &Facts) -> Section {
     let finding = (facts.clock == Some(false)).then(|| {
+        if let Some(door) = facts.door_with_clock() {
+            let why = format!("knocks at door {door} say what time it is: when this clock and the client's differ by two minutes, it does not open");
+            return Finding::warning("clock", "the clock is not synchronised", why)
+                .with("timedatectl set-ntp true (or: apt install chrony)");
+        }
         let why = "whatever is open when the machine boots is closed in time by this clock, and log lines bear its time";
         Finding::note("clock", "the clock is not synchronised", why).with("timedatectl set-ntp true (or: apt install chrony)")
     });
@@ -113,6 +118,14 @@ fn file(file: &File) -> Vec<Finding> {
     let path = path.display();
     let (name, why) = match kind {
         Kind::Configuration => ("the configuration", "the sequences stand in it"),
+        Kind::RollingKey => {
+            ("the rolling key", "whoever reads it can knock; knockd does not take it as it is")
+        }
+        Kind::FwknopKey => ("fwknop's key", "whoever reads it can knock; knockd does not take it as it is"),
+        Kind::HostKey => {
+            ("the knock key", "whoever reads it sees who knocks; knockd does not take it as it is")
+        }
+        Kind::AuthorizedKeys => ("the file of public keys", "it says who may knock"),
         Kind::OneTimeSequences => ("the list of one-time sequences", "whoever reads it can knock"),
         Kind::StateDirectory => ("the state directory", "it tells who has come in, and from where"),
         Kind::Socket => ("the control socket", "it opens doors and tells the sequences"),
@@ -123,15 +136,24 @@ fn file(file: &File) -> Vec<Finding> {
     let exposed = match kind {
         Kind::Socket => mode & 0o022 != 0,
         Kind::StateDirectory => mode & 0o055 != 0,
+        Kind::AuthorizedKeys => false,
+        Kind::RollingKey | Kind::FwknopKey | Kind::HostKey => mode & 0o077 != 0,
         _ => readable,
     };
     let writable = *kind != Kind::Socket && mode & 0o022 != 0;
     let mut findings = Vec::new();
-    let right = if *kind == Kind::StateDirectory { "700" } else { "600" };
+    let right = match kind {
+        Kind::StateDirectory => "700",
+        Kind::AuthorizedKeys => "go-w",
+        _ => "600",
+    };
     if exposed && !writable {
         let found = format!("{name} {path} is open to other users (mode {mode:03o})");
         let finding = match kind {
             Kind::StateDirectory => Finding::note("readable-secret", found, why),
+            Kind::RollingKey | Kind::FwknopKey | Kind::HostKey => {
+                Finding::problem("readable-secret", found, why)
+            }
             _ => Finding::warning("readable-secret", found, why),
         };
         findings.push(finding.with(format!("chmod {right} {path}")));

@@ -3,6 +3,7 @@
 pub(crate) mod doors;
 pub(crate) mod filter;
 mod forwarding;
+mod keys;
 pub(crate) mod machine;
 mod open;
 

@@ -54,6 +54,8 @@ fn door() -> Door {
         runs_commands: false,
         cmd_timeout: None,
         target: None,
+        secret: None,
+        keys: None,
         one_time: false,
         sequences_left: None,
         steps: 4,
