@@ -81,10 +81,11 @@ impl Quota {
         admitted
     }
 
-    /// Whether a line about something that anybody can bring about is to be told.
-    pub fn admits_line(&mut self, source: IpAddr, now: Timestamp) -> bool {
+    /// Whether a line is to be told about something that anybody can bring about; or, where it takes a secret, whoever
+    /// `knows` it, and whoever sends that again.
+    pub fn admits_line(&mut self, source: IpAddr, knows: bool, now: Timestamp) -> bool {
         let source = self.hasher.hash_one(Network::party(source)) as usize % SHARES;
-        let admitted = self.lines.spend(self.generosity, false, source, now);
+        let admitted = self.lines.spend(self.generosity, knows, source, now);
         if !admitted {
             self.left_out = self.left_out.saturating_add(1);
             self.tell_at.get_or_insert(now + FIRST);

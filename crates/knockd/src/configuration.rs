@@ -280,16 +280,20 @@ impl Preparation<'_> {
 
     fn keys(&mut self, path: &Path, door: &Door) -> Credential {
         let mut file = KeysFile::new(self.base.join(path));
-        match file.load() {
-            Ok(remarks) => self.remarks.extend(remarks),
-            Err(found) => self.tell(door, found, "a file of public keys that only root can write"),
-        }
-        if file.keys().is_empty() {
-            let found = format!("the door \"{}\" has no key: nobody can open it", door.key);
-            let help = "knockctl enroll NAME FILE.pub adds one; no reload is needed then";
-            let warning = Diagnostic::warning(door.secret_span.clone(), found, help);
-            self.remarks.push((self.source.clone(), warning));
-        }
+        // Never an error: the file may change at any time, and other doors must not stay shut for it.
+        let (found, help) = match file.load() {
+            Err(found) => (found, "until that is mended nobody can open this door; no reload is needed then"),
+            Ok(remarks) => {
+                self.remarks.extend(remarks);
+                if !file.keys().is_empty() {
+                    return Credential::Keys(file);
+                }
+                let found = format!("the door \"{}\" has no key: nobody can open it", door.key);
+                (found, "knockctl enroll NAME FILE.pub adds one; no reload is needed then")
+            }
+        };
+        let warning = Diagnostic::warning(door.secret_span.clone(), found, help);
+        self.remarks.push((self.source.clone(), warning));
         Credential::Keys(file)
     }
 

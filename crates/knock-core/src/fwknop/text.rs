@@ -39,6 +39,14 @@ pub struct Knock {
     pub identity: [u8; 16],
 }
 
+impl Knock {
+    /// Whether [`decode_text`] can have made it, as far as that can be seen: for what another process says.
+    pub fn is_possible(&self) -> bool {
+        let is_timeout = |seconds| (1..=LONGEST_TIMEOUT).contains(&seconds);
+        is_user(&self.user) && !self.accesses.is_empty() && self.timeout.is_none_or(is_timeout)
+    }
+}
+
 /// Whom a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Allow {
@@ -117,12 +125,13 @@ fn has_timeout(kind: &str) -> Result<bool, Refusal> {
 }
 
 fn user_of(field: &str) -> Result<String, Refusal> {
-    let user = plain(field, LONGEST_USER).ok_or(Refusal::Malformed(Field::User))?;
-    // The characters that libfko forbids.
-    if user.is_empty() || user.contains(|c: char| "\"/\\[]:;|=,+*?<>".contains(c)) {
-        return Err(Refusal::Malformed(Field::User));
-    }
-    Ok(user)
+    plain(field, LONGEST_USER).filter(|user| is_user(user)).ok_or(Refusal::Malformed(Field::User))
+}
+
+/// As long as the field can hold, without the characters that libfko forbids.
+fn is_user(user: &str) -> bool {
+    let is_good = |c: char| is_plain(c) && !"\"/\\[]:;|=,+*?<>".contains(c);
+    (1..=LONGEST_USER / 4 * 3).contains(&user.len()) && user.chars().all(is_good)
 }
 
 /// `ADDRESS,tcp/PORT[,udp/PORT…]`.
@@ -167,7 +176,11 @@ fn plain(field: &str, longest: usize) -> Option<String> {
         return None;
     }
     let text = String::from_utf8(Base64Unpadded::decode_vec(field).ok()?).ok()?;
-    text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()).then_some(text)
+    text.chars().all(is_plain).then_some(text)
+}
+
+const fn is_plain(c: char) -> bool {
+    c == ' ' || c.is_ascii_graphic()
 }
 
 /// Digits alone, and no zero before others.

@@ -179,28 +179,27 @@ impl Acting {
         Ok(Guest { address, user: Some(knock.user.clone()), time })
     }
 
-    /// Whether a rolling door's step may be used; it is used up by that.
-    pub(super) fn use_step(
+    /// Uses up the step whose sequence was knocked in this place of a rolling door; of another door there is nothing to.
+    ///
+    /// # Errors
+    /// Where that was done before or cannot be written down, which is still to be told: then it opens nothing.
+    pub(crate) fn use_up_step(
         &mut self,
-        door: DoorIndex,
-        slot: u8,
+        (door, slot): (DoorIndex, u8),
         source: IpAddr,
-        now: Timestamp,
         audit: &mut Audit,
-    ) -> bool {
+    ) -> Result<(), Reason> {
+        if self.doors.get(door as usize).is_none_or(|ready| ready.credential.rolling().is_none()) {
+            return Ok(());
+        }
         self.open_ledger(audit);
-        let Some(ready) = self.doors.get_mut(door as usize) else { return false };
-        let Credential::Rolling(rolling) = &mut ready.credential else { return false };
+        let Some(ready) = self.doors.get_mut(door as usize) else { return Ok(()) };
+        let Credential::Rolling(rolling) = &mut ready.credential else { return Ok(()) };
         let step = rolling.step_in(slot.into());
         let holder = Holder::at_door(&rolling.key().identity(), &ready.door.key);
         rolling.use_up(step);
-        match self.ledger.take(holder, use_of(step)) {
-            Ok(()) => true,
-            Err(refused) => {
-                Reason::new(source, self.name(door), refused.into()).tell(now, audit);
-                false
-            }
-        }
+        let used = self.ledger.take(holder, use_of(step));
+        used.map_err(|refused| Reason::new(source, self.name(door), refused.into()))
     }
 
     /// How long a door is open where nothing else is said.
@@ -309,7 +308,7 @@ impl Reason {
         Self::new(source, SOME_KNOCK, Why::Refused(refusal.shortened()))
     }
 
-    /// Whether anybody can bring it about, as often as they like.
+    /// Whether anybody can bring it about; all else, whoever has seen it once can bring about again.
     pub(crate) const fn is_made_up(&self) -> bool {
         matches!(&self.why, Why::Refused(refusal) if !refusal.is_authentic())
     }

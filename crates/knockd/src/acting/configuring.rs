@@ -105,8 +105,11 @@ impl Acting {
         if self.ledger.failure().is_none() || !self.doors.iter().any(has_need) {
             return;
         }
+        let before = self.ledger.failure().map(str::to_owned);
         match self.ledger.open(wall_clock::nanoseconds()) {
             Ok(told) => told.iter().for_each(|line| audit.complain(line)),
+            // It is tried at each knock, and told once.
+            Err(reason) if before.as_ref() == Some(&reason) => {}
             Err(reason) => audit.complain(&format!("error: no key opens a door: {reason}")),
         }
     }

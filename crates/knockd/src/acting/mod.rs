@@ -110,8 +110,8 @@ impl Acting {
         is_host(address) && ready.is_some_and(|ready| ready.door.allows(address))
     }
 
-    /// Opens a door for an address whose knocks were a sequence; where it was good once, `arm` is told before what is to be
-    /// knocked next, and then.
+    /// Opens a door for an address whose knocks were a sequence that [may be used](Self::use_up_step); where it was good
+    /// once, `arm` is told before what is to be knocked next, and then.
     pub(crate) fn open(
         &mut self,
         (door, slot): (DoorIndex, u8),
@@ -124,22 +124,15 @@ impl Acting {
             return;
         }
         let Some(ReadyDoor { door: of, credential }) = self.doors.get_mut(door as usize) else { return };
-        let is_good = match credential {
-            Credential::OneTime(file) => {
-                // The sequence is marked before the door opens: a crash in between must not make it good again.
-                go_to_next(file, &of.key.name, audit);
-                true
-            }
-            Credential::Rolling(_) => self.use_step(door, slot, address, now, audit),
-            _ => true,
-        };
+        if let Credential::OneTime(file) = credential {
+            // The sequence is marked before the door opens: a crash in between must not make it good again.
+            go_to_next(file, &of.key.name, audit);
+        }
         if let Some(next) = self.next_in(door, slot) {
             arm(next);
         }
-        if is_good {
-            let time = self.own_time(door);
-            self.let_in_guest(door, Guest { address, user: None, time }, now, audit);
-        }
+        let time = self.own_time(door);
+        self.let_in_guest(door, Guest { address, user: None, time }, now, audit);
     }
 
     /// What is to be knocked next in a place of a door whose sequences change.

@@ -2,6 +2,7 @@
 
 use knock_core::history::Recorded;
 use knock_core::sequence::MAX_STEPS;
+use knock_core::spa::Refusal;
 use knock_core::time::Timestamp;
 use knock_core::tracker::{Event, What};
 
@@ -55,14 +56,17 @@ impl Daemon<'_> {
                 Err(reason) => self.tell_reason(reason, now),
             },
             #[cfg(feature = "fwknop")]
-            Word::Fwknop(request) => {
+            Word::Fwknop(request) if request.knock.is_possible() => {
                 if let Err(reason) = self.acting.take_fwknop(&request, now, &mut self.audit) {
                     self.tell_reason(reason, now);
                 }
             }
-            Word::Refused(Refused { source, reason }) => {
+            #[cfg(feature = "fwknop")]
+            Word::Fwknop(_) => return Err(LIE.into()),
+            Word::Refused(Refused { source, reason }) if is_of_a_datagram(&reason) => {
                 self.tell_reason(Reason::of_some_knock(source, reason), now);
             }
+            Word::Refused(_) => return Err(LIE.into()),
             Word::Heard(heard) => self.audit.log.debug(|| heard.to_string()),
             Word::Follow(sources) => self.follow = Some(sources.into_iter().collect()),
             Word::Failed(reason) => return Err(reason.chars().take(LONGEST_REASON).collect()),
@@ -73,7 +77,7 @@ impl Daemon<'_> {
 
     /// Tells why a knock opens nothing, as often as may be.
     fn tell_reason(&mut self, reason: Reason, now: Timestamp) {
-        if !reason.is_made_up() || self.quota.admits_line(reason.source, now) {
+        if self.quota.admits_line(reason.source, !reason.is_made_up(), now) {
             reason.tell(now, &mut self.audit);
         }
     }
@@ -99,7 +103,17 @@ impl Daemon<'_> {
 
     /// Tells what came of a knock, and hands over what is to be opened.
     fn handle(&mut self, event: Event, now: Timestamp) {
-        let Some(place @ (door, _)) = self.reader.owner(event.door) else { return };
+        let Some(place @ (door, slot)) = self.reader.owner(event.door) else { return };
+        if event.what == What::Opening
+            && let Err(reason) = self.acting.use_up_step(place, event.source, &mut self.audit)
+        {
+            self.tell_reason(reason, now);
+            let armed = self.acting.next_in(door, slot).map(|next| self.reader.follow_in(door, next));
+            if let Some(Err(error)) = armed {
+                self.look_again(&error, now);
+            }
+            return;
+        }
         self.audit.log.counts.knock(self.acting.name(door), &event.what, 1);
         if self.quota.admits(&event, now) {
             self.tell(&event, now);
@@ -163,6 +177,11 @@ impl Daemon<'_> {
         let recorded = Recorded::knock(what, tracked);
         self.audit.tell(source, door, recorded, now, line.as_deref());
     }
+}
+
+/// Whether the reading half can find this out: all else takes a judgement.
+const fn is_of_a_datagram(reason: &Refusal) -> bool {
+    matches!(reason, Refusal::TooMany | Refusal::Unsealed | Refusal::Used | Refusal::Fwknop { .. })
 }
 
 /// Whether this can happen to a sequence.

@@ -14,6 +14,7 @@ mod idle;
 mod interfaces;
 mod keys;
 mod keys_again;
+mod keys_doors;
 mod keys_rules;
 mod links;
 mod many;
