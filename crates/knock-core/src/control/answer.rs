@@ -350,6 +350,9 @@ pub struct Grant {
     /// How long it stays open; absent where somebody has to close it.
     #[serde(rename = "left_seconds")]
     pub left: Option<Seconds>,
+    /// Whose key it was knocked with; absent where that is not known, as with a sequence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// An administrator opened it, without a knock.
     pub by_hand: bool,
     /// It was opened before the machine started last.

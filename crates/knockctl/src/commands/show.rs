@@ -57,7 +57,9 @@ fn grants_text(grants: &[Grant]) -> String {
             GrantState::Closing => "closing",
         };
         let left = grant.left.map_or_else(|| "until closed".into(), times::left);
+        let of = grant.user.as_ref().map(|user| format!("with the key of {user}"));
         let remarks = [(grant.by_hand, "by hand"), (grant.earlier_boot, "since before the last boot")];
+        let remarks = remarks.iter().filter(|(is, _)| *is).map(|(_, remark)| (*remark).to_owned());
         [
             grant.door.clone(),
             grant.network.to_string(),
@@ -65,7 +67,7 @@ fn grants_text(grants: &[Grant]) -> String {
             state.into(),
             left,
             times::moment(&grant.since),
-            remarks.iter().filter(|(is, _)| *is).map(|(_, remark)| *remark).collect::<Vec<_>>().join(", "),
+            of.into_iter().chain(remarks).collect::<Vec<_>>().join(", "),
         ]
     };
     let headings = ["DOOR", "ADDRESS", "OPENS", "STATE", "LEFT", "SINCE", "REMARKS"];
@@ -104,6 +106,7 @@ mod tests {
     #[test]
     fn grants_are_a_table() {
         let by_knock = Grant {
+            user: Some("alice".into()),
             door: "ssh".into(),
             network: "192.0.2.7".parse().unwrap(),
             opens: vec!["22/tcp".into()],
@@ -119,6 +122,7 @@ mod tests {
             opens: vec!["22/tcp".into(), "60000-61000/udp".into()],
             state: GrantState::Closing,
             left: None,
+            user: None,
             by_hand: true,
             earlier_boot: true,
             ..by_knock.clone()
@@ -127,11 +131,11 @@ mod tests {
             grants_text(&[by_knock.clone(), by_hand]),
             "\
 DOOR  ADDRESS        OPENS                    STATE    LEFT          SINCE                REMARKS
-ssh   192.0.2.7      22/tcp                   open     9 s           2026-11-24 08:23:01
+ssh   192.0.2.7      22/tcp                   open     9 s           2026-11-24 08:23:01  with the key of alice
 mosh  2001:db8::/56  22/tcp, 60000-61000/udp  closing  until closed  2026-11-24 08:23:01  by hand, since before the last boot
 "
         );
-        let command = Grant { opens: vec![], ..by_knock };
+        let command = Grant { opens: vec![], user: None, ..by_knock };
         assert_eq!(
             grants_text(&[command]),
             "\

@@ -186,7 +186,7 @@ impl Daemon<'_> {
             seq_timeout: Seconds(door.seq_timeout),
             grants,
             strict: door.strict,
-            weak: sequence.and_then(|sequence| weakness(sequence, door.strict)),
+            weak: door.secret.fixed().and_then(|sequence| weakness(sequence, door.strict)),
         }
     }
 
@@ -204,6 +204,7 @@ impl Daemon<'_> {
             },
             since: WallTime::from_millisecond(clocks.wall_at(grant.opened)).unwrap_or_default().to_string(),
             left: grant.until.map(|until| Seconds(until.since(now))),
+            user: grant.opening.user.clone(),
             by_hand: grant.opening.by_hand,
             earlier_boot: grant.earlier_boot,
         };

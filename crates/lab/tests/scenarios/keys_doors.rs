@@ -1,5 +1,7 @@
 //! Doors of every kind in one daemon, each opened by its own client; and what is wrong with the files of their keys.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;

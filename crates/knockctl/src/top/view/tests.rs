@@ -19,6 +19,7 @@ fn seconds(seconds: u64) -> Seconds {
 
 fn grant(door: &str, network: &str, left: Option<u64>) -> Grant {
     Grant {
+        user: None,
         door: door.into(),
         network: network.parse().unwrap(),
         opens: vec!["22/tcp".into()],
