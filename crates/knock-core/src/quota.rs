@@ -211,6 +211,17 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_strangers_hide_none_of_those_who_know_something() {
+        let mut quota = Quota::default();
+        let told =
+            (0..100_000_u32).filter(|at| quota.admits_line(IpAddr::V4((*at).into()), false, START)).count();
+        assert_eq!((told, quota.left_out()), (500, 99_500));
+        assert!(quota.admits_line(IpAddr::V4(7.into()), true, START));
+        let again = (0..1000).filter(|_| quota.admits_line(IpAddr::V4(8.into()), true, START)).count();
+        assert!((99..=100).contains(&again), "{again}");
+    }
+
+    #[test]
     fn openings_are_always_told() {
         let mut quota = Quota::default();
         assert_eq!(admitted(&mut quota, std::iter::repeat_n(event(1, What::Opening), 5000), START), 5000);

@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use knock_core::spa::HostKey;
 use lab::{TempDir, binary};
 
 fn root() -> PathBuf {
@@ -35,15 +37,39 @@ fn documents() -> Vec<PathBuf> {
     paths.filter(|path| path.extension().is_some_and(|end| end == "md")).collect()
 }
 
+/// What examples name in `/etc/knockd`, with a host key for each that needs one.
+fn readers_files() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let key = HostKey::from_random(&[7; 32]).to_text();
+    for (name, content) in [
+        ("host_key", key.as_str()),
+        ("ssh.sequences", " 7142,8319:udp,5623\n"),
+        ("ssh.rolling", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"),
+        ("ssh.fwknop", "KEY: sesame\nHMAC_KEY: simsim\n"),
+        (
+            "authorized_keys",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIILTGPDYuUYtmaagnrrD1xMdyV8E0iFH8ncgEZKOwUpN alice\n",
+        ),
+    ] {
+        let file = directory.write(name, content).unwrap();
+        fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+    }
+    directory
+}
+
 #[test]
 fn every_configuration_in_the_documents_can_be_used() {
-    let directory = TempDir::new().unwrap();
+    let directory = readers_files();
     let mut checked = 0;
     for document in documents() {
         for block in blocks(&document, "conf") {
-            // Files that an example names are the reader's.
-            let named = directory.write("sequences", " 7142,8319:udp,5623\n").unwrap();
-            let block = block.replace("/etc/knockd/ssh.sequences", &named.display().to_string());
+            // Files that an example names are the reader's, and so is the key that it does not name.
+            let block = if block.contains("host_key") || block.contains("[options]") {
+                block
+            } else {
+                format!("[options]\nhost_key = /etc/knockd/host_key\n{block}")
+            };
+            let block = block.replace("/etc/knockd/", &format!("{}/", directory.path().display()));
             let file = directory.write("knockd.conf", &block).unwrap();
             let mut check = Command::new(binary("knockd").unwrap());
             let output = check.arg("--check").arg("-c").arg(file).output().unwrap();

@@ -1,10 +1,15 @@
 //! `log_format = json`: each line is what `docs/log.schema.json` says, wherever it goes.
 
 use std::collections::BTreeSet;
+use std::net::UdpSocket;
 use std::process::Command;
+use std::time::SystemTime;
 
+use knock_core::spa::{Address, HostKey, Request, Sealing, SshKey, sign};
 use lab::{Lab, Stream};
 use serde_json::Value;
+use ssh_key::PrivateKey;
+use ssh_key::private::{Ed25519Keypair, KeypairData};
 
 use crate::support::{DOORS, SECRETS, SOON, everything, has, knockd, root, run};
 
@@ -40,15 +45,86 @@ fn each_line_is_what_the_schema_says() {
         return;
     }
     let (lab, log, _) = log();
+    assert_valid(&lab, &log);
+}
+
+/// Holds a log against the schema, which objects to what is wrong.
+fn assert_valid(lab: &Lab, log: &str) {
     let directory = lab::TempDir::new().unwrap();
-    let file = directory.write("log", &log).unwrap();
+    let file = directory.write("log", log).unwrap();
     let mut python = Command::new("/usr/bin/python3");
     run(lab.server(), python.args(["-c", VALIDATE]).arg(root().join("docs/log.schema.json")).arg(file));
-    // That the schema would object to something.
     let wrong = directory.write("wrong", log.replacen("\"address\":\"", "\"address\":\"x", 1)).unwrap();
     let mut python = Command::new("/usr/bin/python3");
     python.args(["-c", VALIDATE]).arg(root().join("docs/log.schema.json")).arg(wrong);
     assert!(!lab.server().output(&mut python).unwrap().status.success());
+}
+
+/// A door with keys tells whose knock it was, and why one opens nothing by a word.
+#[test]
+fn knocks_with_keys_say_whose_and_why() {
+    const NAME: &str = "alice \"the first\"";
+    let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&[1; 32]));
+    let key = PrivateKey::new(pair, NAME).unwrap();
+    let public = SshKey::new(key.public_key().key_data().clone()).unwrap();
+    let host = HostKey::from_random(&[7; 32]);
+    let lab = Lab::pair().unwrap();
+    let config = "[options]\nlog_format = json\nlogfile = {dir}/knockd.log\nhost_key = {dir}/host_key\n\
+                  [ssh]\nauthorized_keys = {dir}/keys\nallow_from = 10.9.0.0/16\nopen = 22/tcp\nopen_for = 100s\n\
+                  [web]\nauthorized_keys = {dir}/keys\naddress = match\nstart_command = true\n\
+                  [other]\nauthorized_keys = {dir}/keys\ntarget = 192.0.2.1\nstart_command = true\n\
+                  [none]\nauthorized_keys = {dir}/none\nstart_command = true\n";
+    let line = key.public_key().to_openssh().unwrap();
+    let daemon = knockd().file("host_key", host.to_text().as_bytes(), 0o600).file("none", "", 0o644);
+    let daemon = daemon.file("keys", format!("doors=\"ssh,web,other\" {line}\n"), 0o644).config(config);
+    let daemon = daemon.start(lab.server()).unwrap();
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    let request = |door: &str| Request {
+        time: now,
+        lasts: None,
+        address: Address::Source,
+        door: door.into(),
+        key: public.fingerprint(),
+    };
+    let seal = |request: &Request, signs: bool| {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).unwrap();
+        let sealing = Sealing::begin(request, host.public(), random).unwrap();
+        let signature = if signs { sign(&key, &sealing.to_sign()).unwrap() } else { vec![0; 83] };
+        sealing.finish(&signature).unwrap()
+    };
+    let good = seal(&request("ssh"), true);
+    let mut changed = good;
+    changed[300] ^= 1;
+    let elsewhere = Address::Stated("192.0.2.7".parse().unwrap());
+    let late = now - 200_000_000_000;
+    for (datagram, reason, has_user) in [
+        (good, "", true),
+        (good, "used", false),
+        (changed, "unsealed", false),
+        (seal(&request("nowhere"), true), "no_such_door", false),
+        (seal(&request("none"), true), "unknown_key", false),
+        (seal(&request("ssh"), false), "signature", false),
+        (seal(&Request { time: late, ..request("ssh") }, true), "clock", false),
+        (seal(&Request { address: elsewhere, ..request("ssh") }, true), "not_allowed", true),
+        (seal(&request("web"), true), "address", true),
+        (seal(&request("other"), true), "elsewhere", true),
+    ] {
+        let (from, to) = ((lab.client().ip4(), 0), (lab.server().ip4(), 62_201));
+        lab.client().run(|| UdpSocket::bind(from)?.send_to(&datagram, to)).unwrap();
+        let part = match reason {
+            "" => r#""event":"opening""#.to_owned(),
+            reason => format!(r#""reason":"{reason}""#),
+        };
+        daemon.wait_for_log(&part, SOON).unwrap();
+        let log = daemon.log();
+        let line = read(log.lines().find(|line| line.contains(&part)).unwrap());
+        assert_eq!(line["user"], if has_user { Value::from(NAME) } else { Value::Null }, "{line}");
+        assert_eq!(line["event"], if reason.is_empty() { "opening" } else { "refused" }, "{line}");
+    }
+    if has("jsonschema") {
+        assert_valid(&lab, &daemon.log());
+    }
 }
 
 #[test]
