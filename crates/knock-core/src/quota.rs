@@ -81,10 +81,11 @@ impl Quota {
         admitted
     }
 
-    /// Whether a line about something that anybody can bring about is to be told.
-    pub fn admits_line(&mut self, source: IpAddr, now: Timestamp) -> bool {
+    /// Whether a line about a datagram is to be told. One that is `authentic` was made with a key, which a stranger can only
+    /// send again, but as often as they like: strangers' own do not hide it, and it has no more room than they.
+    pub fn admits_line(&mut self, source: IpAddr, authentic: bool, now: Timestamp) -> bool {
         let source = self.hasher.hash_one(Network::party(source)) as usize % SHARES;
-        let admitted = self.lines.spend(self.generosity, false, source, now);
+        let admitted = self.lines.spend(self.generosity, authentic, source, now);
         if !admitted {
             self.left_out = self.left_out.saturating_add(1);
             self.tell_at.get_or_insert(now + FIRST);
@@ -187,6 +188,18 @@ mod tests {
         let others = (2..252).map(|source| event(source, What::Stage(1)));
         // Some share the allowance of the one that has none left.
         assert!(admitted(&mut quota, others, START) > 230);
+    }
+
+    #[test]
+    fn what_is_sent_again_and_again_fills_no_log() {
+        let mut quota = Quota::default();
+        let mut told = |authentic| {
+            let sources = (0..100_000_u32).map(|source| IpAddr::V4(source.into()));
+            sources.filter(|source| quota.admits_line(*source, authentic, START)).count()
+        };
+        assert_eq!(told(false), 500);
+        assert_eq!(told(true), 500, "nobody's own hides it");
+        assert_eq!(quota.left_out(), 199_000);
     }
 
     #[test]

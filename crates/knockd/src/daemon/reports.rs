@@ -73,7 +73,7 @@ impl Daemon<'_> {
 
     /// Tells why a knock opens nothing, as often as may be.
     fn tell_reason(&mut self, reason: Reason, now: Timestamp) {
-        if !reason.is_made_up() || self.quota.admits_line(reason.source, now) {
+        if self.quota.admits_line(reason.source, !reason.is_made_up(), now) {
             reason.tell(now, &mut self.audit);
         }
     }

@@ -28,7 +28,7 @@ use knock_linux::memory;
 use knock_linux::process::ignore_requests_to_end;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::channel::{Answer, Channel, Heard, Order, Untold, Word};
+use crate::channel::{Answer, Channel, Heard, Order, Refused, Untold, Word};
 use knocks::{Candidate, Knocks};
 
 pub use listened::Listened;
@@ -314,13 +314,15 @@ impl Process {
         self.tell_events(now);
     }
 
-    /// Tells what came of a datagram; of those that somebody may have made up as many as may be told.
+    /// Tells what came of a datagram; of those that are refused as many as may be told.
     fn tell_datagram(&mut self, word: Word, now: Timestamp) {
-        let made_up = match &word {
-            Word::Refused(refused) if !refused.reason.is_authentic() => Some(refused.source),
-            _ => None,
+        let is_told = match &word {
+            Word::Refused(Refused { source, reason }) => {
+                self.quota.admits_line(*source, reason.is_authentic(), now)
+            }
+            _ => true,
         };
-        if made_up.is_none_or(|source| self.quota.admits_line(source, now)) {
+        if is_told {
             self.channel.say(&word);
         }
     }
