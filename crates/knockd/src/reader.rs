@@ -15,7 +15,7 @@ use knock_core::config::{FlagRule, PortRange};
 use knock_core::control::{Layer, LayerState};
 use knock_core::knock::{Protocol, TcpFlags};
 use knock_core::sequence::Step;
-use knock_core::spa::HostKey;
+use knock_core::spa::{HostKey, Refusal};
 use knock_core::time::Timestamp;
 use knock_core::tracker::{AttemptView, Counters, DoorIndex, MAX_ATTEMPTS, TrackedDoor};
 use knock_linux::capture::Listener;
@@ -338,13 +338,13 @@ impl Reader {
                     && answer.attempts.len() <= MAX_ATTEMPTS
                     && answer.untold.len() <= MOST_KINDS * self.doors.len()
             }
+            Word::Refused(refused) => can_be_why(&refused.reason),
             #[cfg(feature = "fwknop")]
-            Word::Fwknop(_) => true,
+            Word::Fwknop(request) => request.knock.can_be_read(),
             // What is said of doors the acting half sees to.
             Word::Event(_)
             | Word::Heard(_)
             | Word::Sealed(_)
-            | Word::Refused(_)
             | Word::LeftOut(_)
             | Word::Lost(_)
             | Word::Failed(_) => true,
@@ -504,6 +504,12 @@ impl Reader {
     }
 }
 
+/// Whether the reading half can see that. Whose knock one is it does not: it could put anybody's name, and any text, into
+/// the log.
+const fn can_be_why(reason: &Refusal) -> bool {
+    matches!(reason, Refusal::TooMany | Refusal::Unsealed | Refusal::Used | Refusal::Fwknop { .. })
+}
+
 /// The places in which doors are followed: first each door once, and behind them those that need more.
 #[derive(Default)]
 struct Places {
@@ -582,4 +588,28 @@ fn common_flags(doors: &[TrackedDoor]) -> FlagRule {
             excluded: common(a.excluded, b.excluded),
         })
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_nobody_in_a_refusal() {
+        let lie = "alice\n[2000-01-01 00:00] 192.0.2.1: all is well".to_owned();
+        let source = IpAddr::from([192, 0, 2, 1]);
+        let lies = [
+            Refusal::Untouched(lie.clone()),
+            Refusal::NotFrom(lie.clone(), source),
+            Refusal::Port(lie.clone(), lie.clone()),
+            Refusal::Address { name: lie.clone(), stated: None },
+            Refusal::NoSuchDoor(lie.clone()),
+        ];
+        for refusal in lies {
+            assert!(!can_be_why(&refusal), "{refusal:?}");
+        }
+        // What it says of this is shortened.
+        assert!(can_be_why(&Refusal::Fwknop { authentic: true, why: lie }));
+        assert!(can_be_why(&Refusal::Used));
+    }
 }

@@ -39,6 +39,15 @@ pub struct Knock {
     pub identity: [u8; 16],
 }
 
+impl Knock {
+    /// Whether [`decode_text`] can have made it: for what somebody else says that it has.
+    pub fn can_be_read(&self) -> bool {
+        is_user(&self.user)
+            && (1..=LONGEST_MESSAGE).contains(&self.accesses.len())
+            && self.timeout.is_none_or(|seconds| (1..=LONGEST_TIMEOUT).contains(&seconds))
+    }
+}
+
 /// Whom a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Allow {
@@ -117,12 +126,13 @@ fn has_timeout(kind: &str) -> Result<bool, Refusal> {
 }
 
 fn user_of(field: &str) -> Result<String, Refusal> {
-    let user = plain(field, LONGEST_USER).ok_or(Refusal::Malformed(Field::User))?;
+    plain(field, LONGEST_USER).filter(|user| is_user(user)).ok_or(Refusal::Malformed(Field::User))
+}
+
+fn is_user(user: &str) -> bool {
     // The characters that libfko forbids.
-    if user.is_empty() || user.contains(|c: char| "\"/\\[]:;|=,+*?<>".contains(c)) {
-        return Err(Refusal::Malformed(Field::User));
-    }
-    Ok(user)
+    let fits = |c: char| (c == ' ' || c.is_ascii_graphic()) && !"\"/\\[]:;|=,+*?<>".contains(c);
+    (1..=LONGEST_USER * 3 / 4).contains(&user.len()) && user.chars().all(fits)
 }
 
 /// `ADDRESS,tcp/PORT[,udp/PORT…]`.
