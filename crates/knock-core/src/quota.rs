@@ -191,6 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_again_and_again_fills_no_log() {
+        let mut quota = Quota::default();
+        let mut told = |authentic| {
+            let sources = (0..100_000_u32).map(|source| IpAddr::V4(source.into()));
+            sources.filter(|source| quota.admits_line(*source, authentic, START)).count()
+        };
+        assert_eq!(told(false), 500);
+        assert_eq!(told(true), 500, "nobody's own hides it");
+        assert_eq!(quota.left_out(), 199_000);
+    }
+
+    #[test]
     fn ipv6_counts_by_prefix() {
         let mut quota = Quota::default();
         let neighbours = (0..1000_u128).map(|host| Event {

@@ -133,9 +133,8 @@ impl Acting {
         now: Timestamp,
         audit: &mut Audit,
     ) -> Result<(), Reason> {
-        self.open_ledger(audit);
         let guest = self
-            .judge_fwknop(request)
+            .judge_fwknop(request, audit)
             .map_err(|why| Reason::new(request.source, self.name(request.door), why))?;
         self.tell_admitted(request.door, &guest, now, audit);
         self.let_in_guest(request.door, guest, now, audit);
@@ -143,7 +142,7 @@ impl Acting {
     }
 
     #[cfg(feature = "fwknop")]
-    fn judge_fwknop(&mut self, request: &FwknopKnock) -> Result<Guest, Why> {
+    fn judge_fwknop(&mut self, request: &FwknopKnock, audit: &mut Audit) -> Result<Guest, Why> {
         let FwknopKnock { door: index, source, destination, local, knock } = request;
         let name = || knock.user.clone();
         let address = match knock.allow {
@@ -173,6 +172,7 @@ impl Acting {
         }
         let used = Use { time: knock.time.saturating_mul(1_000_000_000), id: knock.identity };
         let holder = Holder(fwknop.keys.identity());
+        self.open_ledger(audit);
         self.ledger.take(holder, used)?;
         let asked = knock.timeout.map(|seconds| Duration::from_secs(seconds.into()));
         let time = [self.own_time(*index), asked].into_iter().flatten().min();

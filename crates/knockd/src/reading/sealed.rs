@@ -8,13 +8,15 @@ use std::fmt;
 use std::net::IpAddr;
 
 #[cfg(feature = "fwknop")]
-use knock_core::fwknop::{self, FwknopKeys};
+use knock_core::fwknop::{self, FwknopKeys, Knock};
 use knock_core::spa::{Budget, HostKey, LENGTH, Refusal, open, passes_gate};
 use knock_core::time::Timestamp;
 #[cfg(feature = "fwknop")]
 use knock_core::tracker::DoorIndex;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "fwknop")]
+use crate::channel::FwknopKnock;
 use crate::channel::{Refused, Sealed, Word};
 
 /// How many knocks that were handed over are known again, before anything is spent on them.
@@ -85,7 +87,7 @@ pub(super) struct Opener {
     #[cfg(feature = "fwknop")]
     fwknop: Vec<(DoorIndex, u16, FwknopKeys)>,
     budget: Budget,
-    /// The encapsulated keys of knocks that were handed over, and the same, the oldest first.
+    /// What tells knocks that were handed over, such as their encapsulated keys, and the same, the oldest first.
     known: HashSet<[u8; 32]>,
     order: VecDeque<[u8; 32]>,
 }
@@ -137,7 +139,7 @@ impl Opener {
             });
         }
         #[cfg(feature = "fwknop")]
-        return self.open_fwknop(datagram, now);
+        return self.open_fwknop(datagram);
         #[cfg(not(feature = "fwknop"))]
         None
     }
@@ -173,15 +175,27 @@ impl Opener {
     }
 
     #[cfg(feature = "fwknop")]
-    fn open_fwknop(&self, datagram: &Datagram<'_>, _now: Timestamp) -> Option<Word> {
-        let Datagram { source, destination, local, port, data } = *datagram;
+    fn open_fwknop(&mut self, datagram: &Datagram<'_>) -> Option<Word> {
+        let Datagram { source, destination, local, .. } = *datagram;
+        Some(match self.decode_fwknop(datagram)? {
+            Ok((door, knock)) => {
+                let request = FwknopKnock { door, source, destination, local, knock };
+                Word::Fwknop(Box::new(request))
+            }
+            Err(reason) => Word::Refused(Refused { source, reason }),
+        })
+    }
+
+    #[cfg(feature = "fwknop")]
+    fn decode_fwknop(&mut self, datagram: &Datagram<'_>) -> Option<Result<(DoorIndex, Knock), Refusal>> {
+        let doors = self.fwknop.iter().filter(|(_, port, _)| *port == datagram.port);
         let mut reason = None;
-        for (door, _, keys) in self.fwknop.iter().filter(|(_, of, _)| *of == port) {
-            match fwknop::decode(data, keys) {
+        let mut found = None;
+        for (door, _, keys) in doors {
+            match fwknop::decode(datagram.data, keys) {
                 Ok(knock) => {
-                    let request =
-                        crate::channel::FwknopKnock { door: *door, source, destination, local, knock };
-                    return Some(Word::Fwknop(Box::new(request)));
+                    found = Some((*door, knock));
+                    break;
                 }
                 // That of the door whose key it was made with says most.
                 Err(refusal) if reason.as_ref().is_none_or(|_| refusal.is_authentic()) => {
@@ -190,9 +204,27 @@ impl Opener {
                 Err(_) => {}
             }
         }
-        let reason = Refusal::Fwknop { authentic: reason.as_ref()?.is_authentic(), why: reason?.to_string() };
-        Some(Word::Refused(Refused { source, reason }))
+        let Some((door, knock)) = found else {
+            let reason: fwknop::Refusal = reason?;
+            return Some(Err(Refusal::Fwknop { authentic: reason.is_authentic(), why: reason.to_string() }));
+        };
+        let mark = marked(knock.identity);
+        if self.known.contains(&mark) {
+            return Some(Err(Refusal::Used));
+        }
+        self.note(mark);
+        Some(Ok((door, knock)))
     }
+}
+
+/// What tells a packet of fwknop's, as long as what tells other knocks.
+#[cfg(feature = "fwknop")]
+fn marked(identity: [u8; 16]) -> [u8; 32] {
+    let mut mark = [0; 32];
+    for (to, from) in mark.iter_mut().zip(identity) {
+        *to = from;
+    }
+    mark
 }
 
 #[cfg(test)]
@@ -244,6 +276,20 @@ mod tests {
         assert!(matches!(look(&mut opener, "192.0.2.1", 7, &datagram), Some(Word::Sealed(_))));
         assert_eq!(refused(look(&mut opener, "192.0.2.2", 7, &datagram)), Some(Refusal::Used));
         assert_eq!(refused(look(&mut opener, "192.0.2.1", 7, &[0; LENGTH])), Some(Refusal::Unsealed));
+    }
+
+    #[cfg(feature = "fwknop")]
+    #[test]
+    fn a_packet_of_fwknop_s_is_handed_over_once() {
+        // By fwknop 2.6.10.
+        const PACKET: &str = "90SSi2sAhaCz38sTXLYCsFSGyG0FsD5p6rR5XN8UvgN5RjZpS9QJpW4LS+DLTRnXxYLPF6GIDJ6KjKmpg9Mg41q09zYIRYJ76cGnOGkG\
+                              L7WPKwvfH+EnbT7O3JY8jNPef/AdTVXjJ+XaTGFJk0lXjuNneLR08vmwo6DvRRi1lUIAwOhOnNksIP09LaiOkJ1oGgpRHDbIIYAo";
+        let door = FwknopDoor { door: 3, port: 9, key: b"KEY my\n".into(), hmac: b"HMAC_KEY hmac\n".into() };
+        let mut opener = Opener::default();
+        opener.reconfigure(Datagrams { fwknop: vec![door], ..Datagrams::default() });
+        let word = look(&mut opener, "192.0.2.1", 9, PACKET.as_bytes());
+        assert!(matches!(word, Some(Word::Fwknop(request)) if request.door == 3));
+        assert_eq!(refused(look(&mut opener, "192.0.2.2", 9, PACKET.as_bytes())), Some(Refusal::Used));
     }
 
     #[test]
