@@ -10,6 +10,7 @@ use knock_core::spa::Budget;
 use knock_core::time::Timestamp;
 
 use super::Acting;
+use super::authenticated::recall_steps;
 use crate::audit::Audit;
 use crate::commands::Runner;
 use crate::configuration::{ReadyDoor, Settings};
@@ -50,6 +51,7 @@ impl Acting {
         acting.journal.wait_for_lock();
         acting.open_journal(settings.state_directory_is_named, now, audit);
         acting.open_ledger(audit);
+        recall_steps(&acting.ledger, &mut acting.doors);
         let doors: Vec<_> = acting.doors.iter().map(|acting| &acting.door).collect();
         if has_native(doors.iter().copied()) {
             guard(&mut acting.native, &acting.doorkeeper, &doors, &settings.native(), now, audit)?;
@@ -67,12 +69,13 @@ impl Acting {
     /// Where the kernel or the other half does not take them; then all stays as it is.
     pub(crate) fn reconfigure(
         &mut self,
-        doors: Vec<ReadyDoor>,
+        mut doors: Vec<ReadyDoor>,
         settings: &Settings,
         heed: impl FnOnce(&[ReadyDoor]) -> io::Result<()>,
         now: Timestamp,
         audit: &mut Audit,
     ) -> Result<(), String> {
+        recall_steps(&self.ledger, &mut doors);
         let before = self.native.as_ref().map(Native::settings);
         let guarded: Vec<_> = doors.iter().map(|ready| &ready.door).collect();
         let guards = has_native(guarded.iter().copied());
