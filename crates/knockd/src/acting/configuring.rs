@@ -102,10 +102,15 @@ impl Acting {
         Ok(())
     }
 
+    /// Why no key opens a door, where some door is knocked at with one and the ledger is not open.
+    pub(crate) fn ledger_failure(&self) -> Option<&str> {
+        let has_need = |ready: &ReadyDoor| ready.door.secret.is_spa() || ready.credential.rolling().is_some();
+        self.ledger.failure().filter(|_| self.doors.iter().any(has_need))
+    }
+
     /// Opens the ledger where some door is knocked at with a key, and it is not open.
     pub(super) fn open_ledger(&mut self, audit: &mut Audit) {
-        let has_need = |ready: &ReadyDoor| ready.door.secret.is_spa() || ready.credential.rolling().is_some();
-        if self.ledger.failure().is_none() || !self.doors.iter().any(has_need) {
+        if self.ledger_failure().is_none() {
             return;
         }
         match self.ledger.open(wall_clock::nanoseconds()) {
