@@ -85,9 +85,36 @@ pub(super) struct Opener {
     #[cfg(feature = "fwknop")]
     fwknop: Vec<(DoorIndex, u16, FwknopKeys)>,
     budget: Budget,
-    /// The encapsulated keys of knocks that were handed over, and the same, the oldest first.
-    known: HashSet<[u8; 32]>,
+    /// By which knocks are known again that were handed over.
+    known: Known,
+}
+
+/// The last that were handed over; [`REMEMBERED`] of them.
+#[derive(Default)]
+struct Known {
+    ids: HashSet<[u8; 32]>,
+    /// The same, the oldest first.
     order: VecDeque<[u8; 32]>,
+}
+
+impl Known {
+    fn contains(&self, id: &[u8; 32]) -> bool {
+        self.ids.contains(id)
+    }
+
+    /// Knows it again from now on; whether it did not before.
+    fn insert(&mut self, id: [u8; 32]) -> bool {
+        let is_new = self.ids.insert(id);
+        if is_new {
+            self.order.push_back(id);
+        }
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        is_new
+    }
 }
 
 impl Default for Opener {
@@ -97,8 +124,7 @@ impl Default for Opener {
             #[cfg(feature = "fwknop")]
             fwknop: Vec::new(),
             budget: Budget::of_seals(),
-            known: HashSet::new(),
-            order: VecDeque::new(),
+            known: Known::default(),
         }
     }
 }
@@ -137,7 +163,7 @@ impl Opener {
             });
         }
         #[cfg(feature = "fwknop")]
-        return self.open_fwknop(datagram, now);
+        return self.open_fwknop(datagram);
         #[cfg(not(feature = "fwknop"))]
         None
     }
@@ -155,30 +181,22 @@ impl Opener {
             return Err(Refusal::TooMany);
         }
         let opened = open(datagram.data, key).map_err(|_| Refusal::Unsealed)?;
-        self.note(opened.encapsulated);
+        self.known.insert(opened.encapsulated);
         let Datagram { source, destination, local, .. } = *datagram;
         Ok(Sealed { source, destination, local, opened })
     }
 
-    /// Knows it again.
-    fn note(&mut self, encapsulated: [u8; 32]) {
-        if self.known.insert(encapsulated) {
-            self.order.push_back(encapsulated);
-        }
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-
     #[cfg(feature = "fwknop")]
-    fn open_fwknop(&self, datagram: &Datagram<'_>, _now: Timestamp) -> Option<Word> {
+    fn open_fwknop(&mut self, datagram: &Datagram<'_>) -> Option<Word> {
         let Datagram { source, destination, local, port, data } = *datagram;
         let mut reason = None;
         for (door, _, keys) in self.fwknop.iter().filter(|(_, of, _)| *of == port) {
             match fwknop::decode(data, keys) {
                 Ok(knock) => {
+                    // Whoever has seen it can send it again as often as they like.
+                    if !self.known.insert(known_fwknop(*door, &knock)) {
+                        return Some(Word::Refused(Refused { source, reason: Refusal::Used }));
+                    }
                     let request =
                         crate::channel::FwknopKnock { door: *door, source, destination, local, knock };
                     return Some(Word::Fwknop(Box::new(request)));
@@ -193,6 +211,15 @@ impl Opener {
         let reason = Refusal::Fwknop { authentic: reason.as_ref()?.is_authentic(), why: reason?.to_string() };
         Some(Word::Refused(Refused { source, reason }))
     }
+}
+
+/// By which a packet of fwknop's is known again at its door: the same keys may open another as well.
+#[cfg(feature = "fwknop")]
+fn known_fwknop(door: DoorIndex, knock: &fwknop::Knock) -> [u8; 32] {
+    let mut id = [0; 32];
+    let parts = [&knock.identity[..], &door.to_be_bytes()].concat();
+    id.iter_mut().zip(parts).for_each(|(byte, part)| *byte = part);
+    id
 }
 
 #[cfg(test)]
