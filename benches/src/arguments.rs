@@ -11,16 +11,18 @@ pub(crate) enum Bench {
     Idle,
     Floods,
     Scans,
+    Keys,
 }
 
 impl Bench {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("opening", Self::Opening),
         ("grants", Self::Grants),
         ("restart", Self::Restart),
         ("idle", Self::Idle),
         ("floods", Self::Floods),
         ("scans", Self::Scans),
+        ("keys", Self::Keys),
     ];
 
     /// The heading of its results.
@@ -32,6 +34,7 @@ impl Bench {
             Self::Idle => "Other people's traffic",
             Self::Floods => "Floods",
             Self::Scans => "Scans",
+            Self::Keys => "Doors with keys",
         }
     }
 }

@@ -7,6 +7,7 @@ mod arguments;
 mod floods;
 mod grants;
 mod idle;
+mod keys;
 mod machine;
 mod opening;
 mod prober;
@@ -64,6 +65,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
             Bench::Scans => scans::run(arguments.quick)?,
             Bench::Floods => floods::run(arguments.quick)?,
             Bench::Idle => idle::run(arguments.quick)?,
+            Bench::Keys => keys::run(arguments.quick)?,
         }
         println!("Load average before and after, this run included: {before}; {}.", machine::load());
         println!("Measured although something else ran on the machine: {} times.\n", machine::disturbances());

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use knock_core::config::{DEFAULT_MARK, Established, Native, PortRange, Widen};
 use knock_core::knock::Protocol;
@@ -195,6 +195,19 @@ impl Bare {
             table.apply(&[Change::Open(element)]).map_err(io::Error::other)
         })?;
         Ok((source, race))
+    }
+
+    /// Lets in one more; how long the kernel's answer took.
+    pub(crate) fn time_one(&mut self, left: Duration) -> io::Result<Duration> {
+        let Self { lab, prober, table } = self;
+        let (source, door) = (prober.fresh_source(), seed::door());
+        let element = Element { door: &door, network: Network::host(source), left: Some(left) };
+        machine::rest();
+        lab.server().run(|| {
+            let begin = Instant::now();
+            table.apply(&[Change::Open(element)]).map_err(io::Error::other)?;
+            Ok(begin.elapsed())
+        })
     }
 
     /// Lets in one more, by a thread that sleeps until a datagram comes, as a daemon does.

@@ -15,7 +15,7 @@ mod extended;
 mod keys;
 mod program;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -44,6 +44,8 @@ pub struct Wanted {
     pub ipv6: bool,
     /// The ports of all doors.
     pub steps: BTreeSet<Step>,
+    /// UDP ports among `steps` at which only datagrams with so many bytes of data are of use; beyond a few of them all pass.
+    pub lengths: BTreeMap<u16, u16>,
     /// What every door asks of a TCP packet's flags.
     pub flags: FlagRule,
     /// From these sources each datagram and each TCP packet with SYN and without ACK passes, whatever its port and

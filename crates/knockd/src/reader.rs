@@ -5,7 +5,7 @@
 
 mod process;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -15,7 +15,7 @@ use knock_core::config::{FlagRule, PortRange};
 use knock_core::control::{Layer, LayerState};
 use knock_core::knock::{Protocol, TcpFlags};
 use knock_core::sequence::Step;
-use knock_core::spa::HostKey;
+use knock_core::spa::{HostKey, LENGTH, REMEMBERED};
 use knock_core::time::Timestamp;
 use knock_core::tracker::{AttemptView, Counters, DoorIndex, MAX_ATTEMPTS, TrackedDoor};
 use knock_linux::capture::Listener;
@@ -104,6 +104,8 @@ pub(crate) struct Reader {
     /// The first question that has no answer, and until when it must have one.
     unanswered: Option<(u64, Timestamp)>,
     pace: Pace,
+    /// Who has made a good knock, the latest last: a process that takes another's place has to know, too.
+    remembered: VecDeque<IpAddr>,
     /// How many packets processes before this one have lost.
     lost_before: u64,
     left_out_before: u64,
@@ -143,6 +145,7 @@ impl Reader {
             pulse: None,
             unanswered: None,
             pace: Pace::new(RESTART, RESTARTS_AT_ONCE),
+            remembered: VecDeque::new(),
             lost_before: 0,
             left_out_before: 0,
         };
@@ -154,6 +157,9 @@ impl Reader {
         let process = Process::start(self.listener.share()?, self.manner)?;
         self.process = Some(process);
         self.say_doors();
+        for source in self.remembered.clone() {
+            self.say(&Order::Remember(source));
+        }
         Ok(())
     }
 
@@ -241,6 +247,11 @@ impl Reader {
 
     /// Notes that somebody there has made a good knock.
     pub(crate) fn remember(&mut self, source: IpAddr) {
+        self.remembered.retain(|known| *known != source);
+        self.remembered.push_back(source);
+        if self.remembered.len() > REMEMBERED {
+            self.remembered.pop_front();
+        }
         self.say(&Order::Remember(source));
     }
 
@@ -559,16 +570,30 @@ fn wanted(
 ) -> Wanted {
     let mut steps = steps(doors.iter().filter_map(|door| door.sequence.clone()));
     steps.extend(ahead.iter().flatten());
+    let lengths = lengths(datagrams, &steps);
     steps.extend(datagrams.all_ports().map(|port| Step { port, protocol: Protocol::Udp }));
     Wanted {
         interfaces: watched.indexes(),
         other_hosts: doors.iter().any(|door| door.target.is_some()),
         ipv6: !ipv4_only,
         steps,
+        lengths,
         flags: common_flags(doors),
         follow: doors.iter().any(|door| door.strict),
         ..Wanted::default()
     }
+}
+
+/// The ports to which only knocks with SSH keys go, and the length of these: the kernel sorts out all others. At `knocked`
+/// sequences are knocked.
+fn lengths(datagrams: &Datagrams, knocked: &BTreeSet<Step>) -> BTreeMap<u16, u16> {
+    let is_alone = |port: &u16| {
+        let is_knocked = knocked.contains(&Step { port: *port, protocol: Protocol::Udp });
+        #[cfg(feature = "fwknop")]
+        let is_knocked = is_knocked || datagrams.fwknop.iter().any(|door| door.port == *port);
+        !is_knocked
+    };
+    datagrams.ports.iter().copied().filter(is_alone).map(|port| (port, LENGTH as u16)).collect()
 }
 
 /// What all doors ask of a TCP packet's flags.

@@ -104,24 +104,10 @@ impl Flood {
         &mut self,
         traffic: &Traffic,
         pace: Option<u32>,
-        mut between: impl FnMut(Duration) -> io::Result<bool>,
+        between: impl FnMut(Duration) -> io::Result<bool>,
     ) -> io::Result<Sent> {
-        let begin = Instant::now();
         let mut targets = traffic.targets.iter().copied().cycle();
-        let mut packets = 0;
-        loop {
-            let time = begin.elapsed();
-            if !between(time)? {
-                return Ok(Sent { packets, time });
-            }
-            let due = pace.map_or(u64::MAX, |pace| (time.as_secs_f64() * f64::from(pace)) as u64);
-            let count = BATCH.min(usize::try_from(due.saturating_sub(packets)).unwrap_or(BATCH));
-            if count == 0 {
-                hint::spin_loop();
-                continue;
-            }
-            packets += self.burst(traffic.sources, targets.by_ref().take(count))?;
-        }
+        at_pace(pace, between, |count| self.burst(traffic.sources, targets.by_ref().take(count)))
     }
 
     /// Sends one packet to each target, as fast as they go.
@@ -150,6 +136,29 @@ impl Flood {
             left = &left[self.socket.send(left, LENGTH)? * LENGTH..];
         }
         Ok(count as u64)
+    }
+}
+
+/// Has `send` send so many packets again and again, at most [`BATCH`] of them, which tells how many went; see [`Flood::run`].
+pub(crate) fn at_pace(
+    pace: Option<u32>,
+    mut between: impl FnMut(Duration) -> io::Result<bool>,
+    mut send: impl FnMut(usize) -> io::Result<u64>,
+) -> io::Result<Sent> {
+    let begin = Instant::now();
+    let mut packets = 0;
+    loop {
+        let time = begin.elapsed();
+        if !between(time)? {
+            return Ok(Sent { packets, time });
+        }
+        let due = pace.map_or(u64::MAX, |pace| (time.as_secs_f64() * f64::from(pace)) as u64);
+        let count = BATCH.min(usize::try_from(due.saturating_sub(packets)).unwrap_or(BATCH));
+        if count == 0 {
+            hint::spin_loop();
+            continue;
+        }
+        packets += send(count)?;
     }
 }
 
@@ -220,6 +229,12 @@ fn finished(sum: u32) -> [u8; 2] {
 }
 
 impl Sources {
+    /// The sources, one after the other; they never end.
+    pub fn addresses(self) -> impl Iterator<Item = Ipv4Addr> {
+        let mut random = Random::new(1);
+        (0..).map(move |made| self.next(&mut random, made))
+    }
+
     /// The source of a packet, before which so many were made.
     fn next(self, random: &mut Random, made: u64) -> Ipv4Addr {
         match self {

@@ -41,6 +41,7 @@ mod service;
 mod side_by_side;
 mod temp;
 mod topology;
+mod volley;
 mod wait;
 
 pub use binaries::binary;
@@ -60,4 +61,5 @@ pub use service::{Service, Session};
 pub use side_by_side::side_by_side;
 pub use temp::TempDir;
 pub use topology::Lab;
+pub use volley::Volley;
 pub use wait::wait_until;

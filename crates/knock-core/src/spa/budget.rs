@@ -20,7 +20,7 @@ const AT_ONCE: u32 = 200;
 /// How many allowances there are for single sources: some of these share one.
 const SHARES: usize = 16_384;
 /// How many sources are remembered that have made a good knock.
-const REMEMBERED: usize = 1024;
+pub const REMEMBERED: usize = 1024;
 
 /// Decides what is looked into.
 pub struct Budget {

@@ -20,7 +20,7 @@ mod verdict;
 use std::time::Duration;
 
 pub use authorized_keys::{AuthorizedKey, Civil, From, KeyFile, MAX_KEYS, read_keys};
-pub use budget::Budget;
+pub use budget::{Budget, REMEMBERED};
 pub use datagram::{LENGTH, Opened, Sealing, Unsealed, gate, open, passes_gate};
 pub use enrolment::{Enrolment, SCHEME};
 pub use host_key::{BadKey, HostKey, HostPublicKey};

@@ -2,7 +2,7 @@
 //!
 //! The packet begins at its network header, or at a VLAN tag, as a cooked packet socket has it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use knock_core::config::FlagRule;
 use knock_core::knock::{Protocol, TcpFlags};
@@ -18,6 +18,12 @@ pub(super) const EXTENSION_HEADERS: usize = 6;
 pub(super) const VLAN_TAGS: usize = 2;
 /// Beyond so many interfaces all are let through.
 const MAX_INTERFACES: usize = 64;
+/// Beyond so many ports with a length of their own any length is let through.
+pub(super) const MAX_LENGTHS: usize = 16;
+
+/// Where a UDP header says how long the datagram is, itself included, and how long it is itself.
+const DATAGRAM_LENGTH: u32 = 4;
+const UDP_HEADER: u32 = 8;
 
 // Packet types of `linux/if_packet.h`.
 pub(super) const TO_US: u32 = 0;
@@ -248,10 +254,11 @@ fn transport(program: &mut Assembler, labels: &Labels, wanted: &Wanted, lookup: 
     program.emit(LOAD_HALF_AT_X, 2);
     program.jump(port);
     program.place(udp);
+    let otherwise = labels.unlisted.map_or(labels.drop, |unlisted| unlisted.port);
     program.emit(LOAD_HALF_AT_X, 2);
+    datagram_lengths(program, &wanted.lengths, otherwise);
     program.emit(ADD, UDP);
     program.place(port);
-    let otherwise = labels.unlisted.map_or(labels.drop, |unlisted| unlisted.port);
     match lookup {
         Lookup::Search { most } => search(program, Set::Ports.keys(wanted), most, otherwise),
         Lookup::Table => {
@@ -265,6 +272,26 @@ fn transport(program: &mut Assembler, labels: &Labels, wanted: &Wanted, lookup: 
                 program.ret(PASS);
             }
         }
+    }
+}
+
+/// With a UDP port in A, which stays there: a datagram of another length than is of use at its port counts for one to a port
+/// of no door.
+fn datagram_lengths(program: &mut Assembler, lengths: &BTreeMap<u16, u16>, otherwise: Label) {
+    if lengths.len() > MAX_LENGTHS {
+        return;
+    }
+    for (port, length) in lengths {
+        let (right, other_port) = (program.label(), program.label());
+        program.jump_unless(JUMP_EQUAL, u32::from(*port), other_port);
+        program.emit(LOAD_HALF_AT_X, DATAGRAM_LENGTH);
+        program.jump_if(JUMP_EQUAL, UDP_HEADER + u32::from(*length), right);
+        program.emit(LOAD_HALF_AT_X, 2);
+        program.emit(ADD, UDP);
+        program.jump(otherwise);
+        program.place(right);
+        program.emit(LOAD_HALF_AT_X, 2);
+        program.place(other_port);
     }
 }
 

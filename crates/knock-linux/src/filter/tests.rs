@@ -52,13 +52,18 @@ fn wishes() -> impl Strategy<Value = Wanted> {
         let udp = udp.into_iter().map(|port| Step { port, protocol: Protocol::Udp });
         tcp.chain(udp).collect::<BTreeSet<_>>()
     });
-    (any::<bool>(), steps, flag_rules(), sources()).prop_map(|(ipv6, steps, flags, watched)| Wanted {
-        ipv6,
-        steps,
-        flags,
-        watched,
-        ..Wanted::default()
-    })
+    (any::<bool>(), steps, lengths(), flag_rules(), sources()).prop_map(
+        |(ipv6, steps, mut lengths, flags, watched)| {
+            lengths.retain(|port, _| steps.contains(&Step { port: *port, protocol: Protocol::Udp }));
+            Wanted { ipv6, steps, lengths, flags, watched, ..Wanted::default() }
+        },
+    )
+}
+
+/// Lengths that are of use, for some of these ports: that of most frames here, and another.
+fn lengths() -> impl Strategy<Value = BTreeMap<u16, u16>> {
+    let port = proptest::sample::select(&frames::PORTS);
+    proptest::collection::btree_map(port, proptest::sample::select(&[frames::DATA, 320]), 0..3)
 }
 
 /// Both forms of a filter, in the machine here.
@@ -149,6 +154,30 @@ fn asks_for_the_flags_that_every_door_asks_for() {
 }
 
 /// As far as it promises; and what it cannot look through, it passes.
+#[test]
+fn asks_for_the_length_that_is_of_use_at_a_port() {
+    let length = |length: usize| {
+        let mut bytes = Vec::new();
+        let builder = etherparse::PacketBuilder::ipv4([192, 0, 2, 7], [192, 0, 2, 1], 64);
+        builder.udp(40000, 7142).write(&mut bytes, &vec![1; length]).unwrap();
+        bytes
+    };
+    let passes = |wanted: &Wanted, bytes: &[u8]| passes_to_us(wanted, 0x0800, bytes);
+    let any = wanted(&["7142:udp", "8319:udp"]);
+    let one = Wanted { lengths: BTreeMap::from([(7142, 320)]), ..any.clone() };
+    for bytes in [0, 18, 319, 321, 900].map(length) {
+        assert!(passes(&any, &bytes));
+        assert!(!passes(&one, &bytes));
+        let watched = Wanted { watched: BTreeSet::from(["192.0.2.7".parse().unwrap()]), ..one.clone() };
+        assert!(passes(&watched, &bytes), "like one to a port of no door");
+    }
+    assert!(passes(&one, &length(320)));
+    let other = Wanted { lengths: BTreeMap::from([(8319, 320)]), ..any.clone() };
+    assert!(passes(&other, &length(18)));
+    let many = (8000..8000 + program::MAX_LENGTHS as u16).chain([7142]).map(|port| (port, 320));
+    assert!(passes(&Wanted { lengths: many.collect(), ..any }, &length(18)), "too many");
+}
+
 #[test]
 fn looks_through_tags_and_extension_headers() {
     let wanted = wanted(&["7142:udp"]);
@@ -252,7 +281,8 @@ fn is_of_use(wanted: &Wanted, made: &Made) -> Option<bool> {
     let tcp = knock.step.protocol == Protocol::Tcp;
     let FlagRule { required, excluded } = wanted.flags;
     let at_a_door = wanted.steps.contains(&knock.step)
-        && (!tcp || knock.flags.contains(required) && !knock.flags.intersects(excluded));
+        && (!tcp || knock.flags.contains(required) && !knock.flags.intersects(excluded))
+        && (tcp || wanted.lengths.get(&knock.step.port).is_none_or(|length| *length == frames::DATA));
     let begins = !tcp || knock.flags.contains(TcpFlags::SYN) && !knock.flags.intersects(TcpFlags::ACK);
     let seen = wanted.ipv6 || knock.source.is_ipv4();
     Some(seen && (at_a_door || begins && wanted.watched.contains(&knock.source)))

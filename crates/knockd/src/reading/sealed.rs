@@ -8,15 +8,13 @@ use std::fmt;
 use std::net::IpAddr;
 
 #[cfg(feature = "fwknop")]
-use knock_core::fwknop::{self, FwknopKeys, Knock};
+use knock_core::fwknop::{self, FwknopKeys};
 use knock_core::spa::{Budget, HostKey, LENGTH, Refusal, open, passes_gate};
 use knock_core::time::Timestamp;
 #[cfg(feature = "fwknop")]
 use knock_core::tracker::DoorIndex;
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "fwknop")]
-use crate::channel::FwknopKnock;
 use crate::channel::{Refused, Sealed, Word};
 
 /// How many knocks that were handed over are known again, before anything is spent on them.
@@ -87,9 +85,36 @@ pub(super) struct Opener {
     #[cfg(feature = "fwknop")]
     fwknop: Vec<(DoorIndex, u16, FwknopKeys)>,
     budget: Budget,
-    /// What tells knocks that were handed over, such as their encapsulated keys, and the same, the oldest first.
-    known: HashSet<[u8; 32]>,
+    /// By which knocks are known again that were handed over.
+    known: Known,
+}
+
+/// The last that were handed over; [`REMEMBERED`] of them.
+#[derive(Default)]
+struct Known {
+    ids: HashSet<[u8; 32]>,
+    /// The same, the oldest first.
     order: VecDeque<[u8; 32]>,
+}
+
+impl Known {
+    fn contains(&self, id: &[u8; 32]) -> bool {
+        self.ids.contains(id)
+    }
+
+    /// Knows it again from now on; whether it did not before.
+    fn insert(&mut self, id: [u8; 32]) -> bool {
+        let is_new = self.ids.insert(id);
+        if is_new {
+            self.order.push_back(id);
+        }
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        is_new
+    }
 }
 
 impl Default for Opener {
@@ -99,8 +124,7 @@ impl Default for Opener {
             #[cfg(feature = "fwknop")]
             fwknop: Vec::new(),
             budget: Budget::of_seals(),
-            known: HashSet::new(),
-            order: VecDeque::new(),
+            known: Known::default(),
         }
     }
 }
@@ -157,45 +181,25 @@ impl Opener {
             return Err(Refusal::TooMany);
         }
         let opened = open(datagram.data, key).map_err(|_| Refusal::Unsealed)?;
-        self.note(opened.encapsulated);
+        self.known.insert(opened.encapsulated);
         let Datagram { source, destination, local, .. } = *datagram;
         Ok(Sealed { source, destination, local, opened })
     }
 
-    /// Knows it again.
-    fn note(&mut self, encapsulated: [u8; 32]) {
-        if self.known.insert(encapsulated) {
-            self.order.push_back(encapsulated);
-        }
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
-        }
-    }
-
     #[cfg(feature = "fwknop")]
     fn open_fwknop(&mut self, datagram: &Datagram<'_>) -> Option<Word> {
-        let Datagram { source, destination, local, .. } = *datagram;
-        Some(match self.decode_fwknop(datagram)? {
-            Ok((door, knock)) => {
-                let request = FwknopKnock { door, source, destination, local, knock };
-                Word::Fwknop(Box::new(request))
-            }
-            Err(reason) => Word::Refused(Refused { source, reason }),
-        })
-    }
-
-    #[cfg(feature = "fwknop")]
-    fn decode_fwknop(&mut self, datagram: &Datagram<'_>) -> Option<Result<(DoorIndex, Knock), Refusal>> {
-        let doors = self.fwknop.iter().filter(|(_, port, _)| *port == datagram.port);
+        let Datagram { source, destination, local, port, data } = *datagram;
         let mut reason = None;
-        let mut found = None;
-        for (door, _, keys) in doors {
-            match fwknop::decode(datagram.data, keys) {
+        for (door, _, keys) in self.fwknop.iter().filter(|(_, of, _)| *of == port) {
+            match fwknop::decode(data, keys) {
                 Ok(knock) => {
-                    found = Some((*door, knock));
-                    break;
+                    // Whoever has seen it can send it again as often as they like.
+                    if !self.known.insert(known_fwknop(*door, &knock)) {
+                        return Some(Word::Refused(Refused { source, reason: Refusal::Used }));
+                    }
+                    let request =
+                        crate::channel::FwknopKnock { door: *door, source, destination, local, knock };
+                    return Some(Word::Fwknop(Box::new(request)));
                 }
                 // That of the door whose key it was made with says most.
                 Err(refusal) if reason.as_ref().is_none_or(|_| refusal.is_authentic()) => {
@@ -204,27 +208,18 @@ impl Opener {
                 Err(_) => {}
             }
         }
-        let Some((door, knock)) = found else {
-            let reason: fwknop::Refusal = reason?;
-            return Some(Err(Refusal::Fwknop { authentic: reason.is_authentic(), why: reason.to_string() }));
-        };
-        let mark = marked(knock.identity);
-        if self.known.contains(&mark) {
-            return Some(Err(Refusal::Used));
-        }
-        self.note(mark);
-        Some(Ok((door, knock)))
+        let reason = Refusal::Fwknop { authentic: reason.as_ref()?.is_authentic(), why: reason?.to_string() };
+        Some(Word::Refused(Refused { source, reason }))
     }
 }
 
-/// What tells a packet of fwknop's, as long as what tells other knocks.
+/// By which a packet of fwknop's is known again at its door: the same keys may open another as well.
 #[cfg(feature = "fwknop")]
-fn marked(identity: [u8; 16]) -> [u8; 32] {
-    let mut mark = [0; 32];
-    for (to, from) in mark.iter_mut().zip(identity) {
-        *to = from;
-    }
-    mark
+fn known_fwknop(door: DoorIndex, knock: &fwknop::Knock) -> [u8; 32] {
+    let mut id = [0; 32];
+    let parts = [&knock.identity[..], &door.to_be_bytes()].concat();
+    id.iter_mut().zip(parts).for_each(|(byte, part)| *byte = part);
+    id
 }
 
 #[cfg(test)]
@@ -278,6 +273,17 @@ mod tests {
         assert_eq!(refused(look(&mut opener, "192.0.2.1", 7, &[0; LENGTH])), Some(Refusal::Unsealed));
     }
 
+    #[test]
+    fn opens_so_many_from_one_source() {
+        let key = HostKey::from_random(&[3; 32]);
+        let mut opener = opener(&key);
+        let outcomes: Vec<_> =
+            (0..30).map(|random| refused(look(&mut opener, "192.0.2.1", 7, &knock(&key, random)))).collect();
+        assert_eq!(outcomes.iter().filter(|refusal| refusal.is_none()).count(), 20);
+        assert_eq!(outcomes.last(), Some(&Some(Refusal::TooMany)));
+        assert!(matches!(look(&mut opener, "192.0.2.2", 7, &knock(&key, 99)), Some(Word::Sealed(_))));
+    }
+
     #[cfg(feature = "fwknop")]
     #[test]
     fn a_packet_of_fwknop_s_is_handed_over_once() {
@@ -290,16 +296,5 @@ mod tests {
         let word = look(&mut opener, "192.0.2.1", 9, PACKET.as_bytes());
         assert!(matches!(word, Some(Word::Fwknop(request)) if request.door == 3));
         assert_eq!(refused(look(&mut opener, "192.0.2.2", 9, PACKET.as_bytes())), Some(Refusal::Used));
-    }
-
-    #[test]
-    fn opens_so_many_from_one_source() {
-        let key = HostKey::from_random(&[3; 32]);
-        let mut opener = opener(&key);
-        let outcomes: Vec<_> =
-            (0..30).map(|random| refused(look(&mut opener, "192.0.2.1", 7, &knock(&key, random)))).collect();
-        assert_eq!(outcomes.iter().filter(|refusal| refusal.is_none()).count(), 20);
-        assert_eq!(outcomes.last(), Some(&Some(Refusal::TooMany)));
-        assert!(matches!(look(&mut opener, "192.0.2.2", 7, &knock(&key, 99)), Some(Word::Sealed(_))));
     }
 }

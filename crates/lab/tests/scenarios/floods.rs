@@ -16,15 +16,15 @@ use crate::support::{DROPPING, OPEN, SOON, SSH, Scene, count};
 /// How often somebody knocks honestly in a flood.
 const HONEST: usize = 3;
 /// Packets a second: enough to fill everything in a second or two, and something is left of the machine for the test.
-const PACE: u32 = 10_000;
+pub(crate) const PACE: u32 = 10_000;
 /// How long after a knock it is knocked again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// More attempts than are followed as they are.
 const MORE_THAN_ARE_FOLLOWED: u64 = 20_000;
 /// A flood takes a processor.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+pub(crate) static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// No flood is longer, whatever becomes of the test.
-const LONGEST: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(60);
 
 const DOOR: &str = "[SSH]\nsequence = 7142,8319:udp,9623,5301\ntcpflags = syn\n";
 const KNOCKS: &str = "7142,8319:udp,9623,5301";
@@ -94,13 +94,13 @@ fn status(daemon: &Daemon) -> io::Result<Value> {
     Ok(serde_json::from_str(&daemon.ask(r#"{"request":"status"}"#, SOON)?)?)
 }
 
-fn overload(daemon: &Daemon, what: &str) -> io::Result<u64> {
+pub(crate) fn overload(daemon: &Daemon, what: &str) -> io::Result<u64> {
     let status = status(daemon)?;
     status["overload"][what].as_u64().ok_or_else(|| io::Error::other(format!("no {what} in {status}")))
 }
 
 /// Resident memory of both processes, in KiB.
-fn resident(daemon: &Daemon) -> io::Result<u64> {
+pub(crate) fn resident(daemon: &Daemon) -> io::Result<u64> {
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", daemon.id()))?;
     let children = children.split_whitespace().map(str::to_owned);
     std::iter::once(daemon.id().to_string()).chain(children).map(|id| resident_of(&id)).sum()

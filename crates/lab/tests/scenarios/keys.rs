@@ -16,7 +16,7 @@ use ssh_key::private::{Ed25519Keypair, KeypairData};
 use crate::support::{REFUSING, SOON, Scene, knockd};
 
 /// Where knocks arrive.
-const PORT: u16 = 62_201;
+pub(crate) const PORT: u16 = 62_201;
 
 /// The time of day, in nanoseconds since 1970.
 fn now() -> u64 {
@@ -50,6 +50,11 @@ impl User {
     /// Their key's fingerprint, as it is told.
     pub(crate) fn fingerprint(&self) -> String {
         self.public.fingerprint().to_string()
+    }
+
+    /// Their signature of this text.
+    pub(crate) fn signature(&self, text: &[u8]) -> Vec<u8> {
+        sign(&self.key, text).unwrap()
     }
 
     /// What they ask for at a door, now.

@@ -15,6 +15,7 @@ mod interfaces;
 mod keys;
 mod keys_again;
 mod keys_doors;
+mod keys_floods;
 mod keys_rules;
 mod links;
 mod many;

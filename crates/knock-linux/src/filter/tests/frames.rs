@@ -10,6 +10,9 @@ use crate::filter::program::{EXTENSION_HEADERS, VLAN_TAGS};
 
 pub(super) const PORTS: [u16; 6] = [1, 7142, 7143, 8319, 40_000, 65_535];
 
+/// How many bytes of data the datagrams of [`frames`] say that they have.
+pub(super) const DATA: u16 = 20;
+
 /// Of both families, each with a key of its own; some are near to others.
 pub(super) const SOURCES: [IpAddr; 6] = [
     IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
@@ -115,7 +118,7 @@ fn segments() -> impl Strategy<Value = (IpNumber, Vec<u8>)> {
     let flags = prop_oneof![Just(2_u8), any::<u8>()];
     (protocol, port(), port(), flags).prop_map(|(protocol, from, to, flags)| {
         let mut segment = [from.to_be_bytes(), to.to_be_bytes()].concat();
-        segment.extend([0, 28, 0, 0, 0, 0, 0, 0, 0x50, flags]);
+        segment.extend([0, 8 + DATA as u8, 0, 0, 0, 0, 0, 0, 0x50, flags]);
         segment.resize(28, 0);
         (protocol, segment)
     })

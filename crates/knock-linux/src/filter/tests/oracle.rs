@@ -31,7 +31,10 @@ fn of_family(wanted: &Wanted, family: &str, protocol: &str, transport: &str) -> 
     let flags = format!("{control_bits} & {required} = {required} and {control_bits} & {excluded} = 0");
     let at_doors = wanted.steps.iter().map(|step| match step.protocol {
         Protocol::Tcp => format!("(tcp dst port {} and {flags})", step.port),
-        Protocol::Udp => format!("udp dst port {}", step.port),
+        Protocol::Udp => match wanted.lengths.get(&step.port) {
+            Some(length) => format!("(udp dst port {} and {transport}4:2] = {})", step.port, length + 8),
+            None => format!("udp dst port {}", step.port),
+        },
     });
     let datagram = format!("({protocol} = 17 and {transport}2:2] >= 0)");
     let begins = format!("({datagram} or ({protocol} = 6 and {control_bits} & 18 = 2))");
