@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(crate) use bare::{ARGUMENT as RECEIVE, receive};
+pub(crate) use measure::dropped;
 
 use crate::THEIRS;
 use crate::scratch::Scratch;

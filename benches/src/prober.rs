@@ -69,6 +69,13 @@ impl Prober {
         frame.bytes(own, peer)
     }
 
+    /// A datagram's frame, ready to be sent.
+    pub(crate) fn datagram(&self, source: IpAddr, port: u16, content: Vec<u8>) -> Vec<u8> {
+        let (from, to) = (SocketAddr::new(source, 40_000), SocketAddr::new(self.server, port));
+        let (own, peer) = self.sender.hardware_addresses();
+        Frame::udp(from, to).payload(content).bytes(own, peer)
+    }
+
     pub(crate) fn send(&self, frame: &[u8]) -> io::Result<()> {
         self.sender.send_bytes(frame)
     }

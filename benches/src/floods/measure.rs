@@ -132,7 +132,7 @@ fn go_ahead(flood: &mut Flood, scenario: &Scenario) -> io::Result<()> {
 }
 
 /// How many packets found no room at the packet sockets of a host, as the kernel counts them where there is no ring.
-fn dropped(host: &Host) -> io::Result<u64> {
+pub(crate) fn dropped(host: &Host) -> io::Result<u64> {
     let sockets = host.sh("ss --packet --memory --no-header")?;
     let counts = sockets.split(",d").skip(1).filter_map(|rest| rest.split(')').next()?.parse::<u64>().ok());
     Ok(counts.sum())
