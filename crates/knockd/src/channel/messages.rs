@@ -56,8 +56,8 @@ pub enum Order {
 
 /// What the reading half says.
 ///
-/// Who has taken it over can say any of this: open a door for an address, as whoever knows all sequences can, and tell
-/// of knocks that were none. That is all.
+/// Who has taken it over can say any of this: open a door with a sequence, or one of fwknop's, for an address, as whoever
+/// knows all of these secrets can, and tell of knocks that were none. That is all: doors with SSH keys they do not open.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Word {
     /// It has given up what it does not need.
