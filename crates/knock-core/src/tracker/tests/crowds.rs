@@ -73,7 +73,7 @@ fn those_whose_door_has_opened_take_room_from_each_other() {
 #[test]
 fn who_had_to_leave_goes_on_at_the_next_knock() {
     for strict in [false, true] {
-        let mut scene = crowded(vec![TrackedDoor { strict, ..long_lived("1,2,3") }], 8, 64);
+        let mut scene = crowded(vec![TrackedDoor { strict, ..long_lived("1,2,3") }], 8, 512);
         scene.knock(1, "1");
         for flood in 1000..1100 {
             scene.knock(flood, "1");
