@@ -26,9 +26,6 @@ pub use keys::{FwknopKeys, KeyFault, KeyFile};
 pub use refusal::{Field, Refusal};
 pub use text::{Allow, Knock, decode_text};
 
-/// The UDP port that fwknop's clients send to when they are told no other.
-pub const DEFAULT_PORT: u16 = 62201;
-
 /// Reads the payload of a UDP datagram.
 ///
 /// What it says of time, address and ports is not judged: whether the time is near, whether the door gives what is asked

@@ -16,7 +16,7 @@ use crate::log;
 /// Prints all errors and warnings; succeeds where the configuration can be used.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let loaded = match std::env::current_dir().map_err(|error| format!("the working directory: {error}")) {
-        Ok(base) => configuration::load(arguments, &base, Occasion::Start),
+        Ok(base) => configuration::load(arguments, &base, Occasion::Check),
         Err(error) => Err(error),
     };
     match loaded {

@@ -105,7 +105,10 @@ pub(crate) struct Loaded {
 /// When the configuration is read.
 #[derive(Clone, Copy)]
 pub(crate) enum Occasion<'a> {
-    /// Whatever can be read will do: it may be a pipe.
+    /// Whatever can be read will do: it may be a pipe. Every mistake is one.
+    Check,
+    /// Likewise, but a door whose files cannot be read keeps nobody from opening another: somebody may have to come in to
+    /// put it right.
     Start,
     /// The daemon must not wait for anybody.
     Reload {
@@ -122,13 +125,20 @@ pub(crate) fn load(arguments: &Arguments, base: &Path, occasion: Occasion<'_>) -
     let name = arguments.config.display().to_string();
     let path = base.join(&arguments.config);
     let (bytes, unmarked) = match occasion {
-        Occasion::Start => (read(&path), &Unmarked::new()),
+        Occasion::Check | Occasion::Start => (read(&path), &Unmarked::new()),
         Occasion::Reload { unmarked } => (read_file(&path), unmarked),
     };
     let bytes = bytes.map_err(|error| {
         format!("{name}: {}; expected a configuration file (-c names another one)", reason(&error))
     })?;
-    Ok(interpret(arguments, base, bytes, unmarked, Severity::Error))
+    let loaded = interpret(arguments, base, bytes, unmarked, Severity::Error);
+    if loaded.settings.is_none() && matches!(occasion, Occasion::Start) {
+        let without = interpret(arguments, base, loaded.bytes.clone(), unmarked, Severity::Warning);
+        if without.settings.as_ref().is_some_and(Settings::has_way_in) {
+            return Ok(without);
+        }
+    }
+    Ok(loaded)
 }
 
 /// Makes of a configuration file's bytes what they say, with the files that they name; `missing` is how bad it is when
@@ -221,6 +231,13 @@ fn state_directory() -> PathBuf {
 }
 
 impl Settings {
+    /// Whether some door can be opened.
+    fn has_way_in(&self) -> bool {
+        let is_sealed = |ready: &ReadyDoor| matches!(ready.credential, Credential::Keys(_));
+        let can_open = |ready: &ReadyDoor| !is_sealed(ready) || self.host_key.is_some();
+        self.doors.iter().any(|ready| ready.credential.is_at_hand() && can_open(ready))
+    }
+
     /// What native doors have in common.
     pub(crate) const fn native(&self) -> native::Settings {
         native::Settings { mark: self.mark, guard: self.guard, accept_rule: self.accept_rule }
@@ -312,5 +329,49 @@ impl Preparation<'_> {
     fn tell(&mut self, door: &Door, found: String, expected: &str) {
         let diagnostic = Diagnostic::error(door.secret_span.clone(), found, expected);
         self.remarks.push((self.source.clone(), Diagnostic { severity: self.missing, ..diagnostic }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use clap::Parser as _;
+
+    use super::*;
+
+    const PLAIN: &str = "[plain]\nsequence = 7000,8000\ncommand = true\n";
+    const SEALED: &str = "[options]\nhost_key = host_key\n[sealed]\nauthorized_keys = keys\ncommand = true\n";
+    const KEY: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIILTGPDYuUYtmaagnrrD1xMdyV8E0iFH8ncgEZKOwUpN alice\n";
+
+    #[test]
+    fn a_door_without_its_files_shuts_no_other() {
+        let base = std::env::temp_dir().join(format!("knockd-without-files-{}", std::process::id()));
+        fs::create_dir_all(&base).unwrap();
+        let write = |name: &str, text: &str| {
+            fs::write(base.join(name), text).unwrap();
+            fs::set_permissions(base.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        let none = Unmarked::new();
+        let arguments = Arguments::try_parse_from(["knockd", "-c", "knockd.conf"]).unwrap();
+        let can_be_used = |text: &str, occasion| {
+            write("knockd.conf", text);
+            load(&arguments, &base, occasion).unwrap().settings.is_some()
+        };
+        let both = format!("{SEALED}{PLAIN}");
+        write("keys", KEY);
+        // The server's key is lost.
+        assert!(can_be_used(&both, Occasion::Start));
+        assert!(!can_be_used(&both, Occasion::Check), "it is told");
+        assert!(!can_be_used(&both, Occasion::Reload { unmarked: &none }), "the old one is better");
+        assert!(!can_be_used(SEALED, Occasion::Start), "nobody could come in");
+        assert!(!can_be_used(&format!("{both}nonsense\n"), Occasion::Start), "no other mistake is forgiven");
+        write("host_key", &HostKey::from_random(&[1; 32]).to_text());
+        assert!(can_be_used(SEALED, Occasion::Check));
+        // Somebody has edited the file with another umask.
+        fs::set_permissions(base.join("keys"), fs::Permissions::from_mode(0o664)).unwrap();
+        assert!(can_be_used(&both, Occasion::Start));
+        fs::remove_dir_all(&base).unwrap();
     }
 }

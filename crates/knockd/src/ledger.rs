@@ -135,6 +135,11 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether it is known that a use is not good; where the ledger cannot be kept, nothing is.
+    pub(crate) fn knows(&self, holder: Holder, used: Use) -> bool {
+        matches!(&self.state, State::InUse(_, uses) if uses.check(holder, used).is_err())
+    }
+
     /// Forgets those who are no longer configured, when nothing that they used can be good at the time of day `now`, in
     /// nanoseconds since 1970. They stand in the file until it is written anew.
     pub(crate) fn retain(&mut self, is_configured: impl Fn(&Holder) -> bool, now: u64) {

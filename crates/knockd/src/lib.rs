@@ -1,13 +1,13 @@
 //! The port-knock daemon.
 //!
 //! ```text
-//! capture ─► reading (decode, tracker) ─► openings ─► acting (doorkeeper) ─► native, commands
-//!            a process of its own       channel           └─► journal, one-time files
+//! capture ─► reading (decode, tracker, seals) ─► openings ─► acting (signatures, doorkeeper) ─► native, commands
+//!            a process of its own              channel           └─► journal, ledger, one-time files
 //! ```
 //!
 //! The reading half meets strangers' bytes, in a process that has no power. The acting half believes it nothing but
-//! "this door, this address", and checks both. They share nothing; what passes between them are words one way and
-//! orders the other.
+//! "this door, this address", and checks both; the signature of a knock it verifies itself. They share nothing; what
+//! passes between them are words one way and orders the other.
 
 mod acting;
 mod audit;

@@ -2,10 +2,13 @@
 
 mod native;
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
 
 use super::diagnostic::Diagnostic;
 use super::door::Door;
+use super::secret::Secret;
 use crate::knock::Protocol;
 use crate::sequence::{Sequence, Step};
 
@@ -31,7 +34,24 @@ pub fn on_sequences(doors: &[Door]) -> Vec<Diagnostic> {
             .into_iter()
             .map(|(found, help)| Diagnostic::warning(door.secret_span.clone(), found, help))
     });
-    single.chain(on_beginnings(&fixed)).collect()
+    single.chain(on_beginnings(&fixed)).chain(on_rolling_keys(doors)).collect()
+}
+
+/// Doors with one rolling key: each takes a step's sequence once, so that what was knocked at one may open another.
+fn on_rolling_keys(doors: &[Door]) -> Vec<Diagnostic> {
+    let mut first: HashMap<&Path, &Door> = HashMap::new();
+    let mut advice = Vec::new();
+    for door in doors {
+        let Secret::Rolling(file) = &door.secret else { continue };
+        let Some(other) = first.get(file.as_path()) else {
+            first.insert(file, door);
+            continue;
+        };
+        let found = format!("doors \"{}\" and \"{}\" have the same rolling_key", other.key, door.key);
+        let help = "whoever sees a knock at one of them can send it to the other: make a key for each";
+        advice.push(Diagnostic::warning(door.secret_span.clone(), found, help));
+    }
+    advice
 }
 
 /// Why a sequence is weak, in a few words; `None` where nothing speaks against it. `strict`: any other port ends an

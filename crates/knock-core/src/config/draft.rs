@@ -9,7 +9,7 @@ use super::directive::{DoorName, NativeName};
 use super::door::{Commands, Door, DoorKey};
 use super::lines::Spanned;
 use super::native_draft::{self, NativeDraft};
-use super::secret::{self, SecretDraft};
+use super::secret::{self, Secret, SecretDraft};
 use super::time;
 use super::value::{self, FlagRule};
 use crate::network::Network;
@@ -118,9 +118,15 @@ impl Draft {
     ) -> Result<(), Fault> {
         match which {
             DoorName::Sequence => self.secret.set_sequence(value, diagnostics)?,
-            DoorName::OneTimeSequences => self.secret.set_one_time(value, diagnostics)?,
-            DoorName::RollingKey => self.secret.set_rolling_key(value, diagnostics)?,
-            DoorName::AuthorizedKeys => self.secret.set_keys(value, diagnostics)?,
+            DoorName::OneTimeSequences => {
+                self.secret.set_file(Secret::OneTime, "a file of sequences", value, diagnostics)?
+            }
+            DoorName::RollingKey => {
+                self.secret.set_file(Secret::Rolling, "a file with a key", value, diagnostics)?
+            }
+            DoorName::AuthorizedKeys => {
+                self.secret.set_file(Secret::Keys, "a file of public keys", value, diagnostics)?
+            }
             DoorName::FwknopKey => self.secret.set_fwknop_key(value)?,
             DoorName::FwknopHmac => self.secret.set_fwknop_hmac(value)?,
             DoorName::SpaPort => self.secret.set_port(&value.tidied(diagnostics))?,

@@ -103,8 +103,8 @@ fn with_colon(entry: &Spanned<'_>) -> Fault {
     let (before, behind) = entry.text.split_once(':').unwrap_or((entry.text, ""));
     let separator = if behind.starts_with(|c: char| c.is_ascii_digit()) { '-' } else { '/' };
     let meant = format!("{before}{separator}{behind}");
-    let can_be_read = !behind.contains(':') && range(&Spanned { text: &meant, start: 0 }).is_ok();
-    let expected = if can_be_read { meant } else { ENTRY.to_owned() };
+    let is_possible = !behind.contains(':') && range(&Spanned { text: &meant, start: 0 }).is_ok();
+    let expected = if is_possible { meant } else { ENTRY.to_owned() };
     Fault::new(entry.span(), format!("a colon in \"{}\"", entry.text), expected)
 }
 

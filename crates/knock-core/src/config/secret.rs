@@ -90,30 +90,15 @@ impl SecretDraft {
         self.set(Secret::Fixed(sequence), span, diagnostics)
     }
 
-    pub(super) fn set_one_time(
+    /// A secret that stands in a file of its own; `expected` is what kind of file that is.
+    pub(super) fn set_file(
         &mut self,
+        make: fn(PathBuf) -> Secret,
+        expected: &str,
         value: &Spanned<'_>,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Result<(), Fault> {
-        let secret = Secret::OneTime(file(value, "a file of sequences")?);
-        self.set(secret, value.span(), diagnostics)
-    }
-
-    pub(super) fn set_rolling_key(
-        &mut self,
-        value: &Spanned<'_>,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<(), Fault> {
-        let secret = Secret::Rolling(file(value, "a file with a key")?);
-        self.set(secret, value.span(), diagnostics)
-    }
-
-    pub(super) fn set_keys(
-        &mut self,
-        value: &Spanned<'_>,
-        diagnostics: &mut Vec<Diagnostic>,
-    ) -> Result<(), Fault> {
-        let secret = Secret::Keys(file(value, "a file of public keys")?);
+        let secret = make(file(value, expected)?);
         self.set(secret, value.span(), diagnostics)
     }
 

@@ -562,6 +562,17 @@ fn commands_that_may_not_do_what_is_meant_are_told() {
 }
 
 #[test]
+fn a_rolling_key_of_two_doors_is_told() {
+    let doors = |second: &str| {
+        format!("[a]\nrolling_key = /key\ncommand = x\n[b]\nrolling_key = {second}\ncommand = x\n")
+    };
+    let found = warnings(&doors("/key"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].contains("warning: doors \"a\" and \"b\" have the same rolling_key"), "{found:#?}");
+    assert_eq!(warnings(&doors("/other")), [""; 0]);
+}
+
+#[test]
 fn doors_that_open_on_the_way_are_told() {
     let found = warnings(
         "[long]\nsequence = 6142,8319:udp,5623,9214\n[short]\nsequence = 6142,8319:udp,5623\n\

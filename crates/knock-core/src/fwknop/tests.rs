@@ -62,6 +62,18 @@ fn a_packet_made_by_fwknop_is_read() {
 }
 
 #[test]
+fn what_no_packet_says_is_known() {
+    let knock = read(CONTENT).unwrap();
+    assert!(knock.is_possible());
+    for user in ["", "a\nb", "a:b", "\u{1b}[2J", &"a".repeat(49)] {
+        assert!(!Knock { user: user.into(), ..knock.clone() }.is_possible(), "{user:?}");
+    }
+    assert!(!Knock { accesses: Vec::new(), ..knock.clone() }.is_possible());
+    assert!(!Knock { accesses: knock.accesses.repeat(1000), ..knock.clone() }.is_possible());
+    assert!(!Knock { timeout: Some(0), ..knock }.is_possible());
+}
+
+#[test]
 fn the_source_and_more_ports_may_be_asked_for() {
     let knock = read(&asking("J. S", "0.0.0.0,udp/53,tcp/65535,tcp/1")).unwrap();
     assert_eq!((knock.user.as_str(), knock.allow), ("J. S", Allow::Source));

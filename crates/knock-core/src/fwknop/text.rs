@@ -43,7 +43,9 @@ impl Knock {
     /// Whether [`decode_text`] can have made it, as far as that can be seen: for what another process says.
     pub fn is_possible(&self) -> bool {
         let is_timeout = |seconds| (1..=LONGEST_TIMEOUT).contains(&seconds);
-        is_user(&self.user) && !self.accesses.is_empty() && self.timeout.is_none_or(is_timeout)
+        is_user(&self.user)
+            && (1..=LONGEST_MESSAGE).contains(&self.accesses.len())
+            && self.timeout.is_none_or(is_timeout)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::channel::FwknopKnock;
 use crate::channel::Sealed;
 use crate::configuration::ReadyDoor;
 use crate::credential::Credential;
-use crate::ledger::Refused;
+use crate::ledger::{Ledger, Refused};
 use crate::log::Facts;
 use crate::wall_clock;
 
@@ -133,9 +133,8 @@ impl Acting {
         now: Timestamp,
         audit: &mut Audit,
     ) -> Result<(), Reason> {
-        self.open_ledger(audit);
         let guest = self
-            .judge_fwknop(request)
+            .judge_fwknop(request, audit)
             .map_err(|why| Reason::new(request.source, self.name(request.door), why))?;
         self.tell_admitted(request.door, &guest, now, audit);
         self.let_in_guest(request.door, guest, now, audit);
@@ -143,7 +142,7 @@ impl Acting {
     }
 
     #[cfg(feature = "fwknop")]
-    fn judge_fwknop(&mut self, request: &FwknopKnock) -> Result<Guest, Why> {
+    fn judge_fwknop(&mut self, request: &FwknopKnock, audit: &mut Audit) -> Result<Guest, Why> {
         let FwknopKnock { door: index, source, destination, local, knock } = request;
         let name = || knock.user.clone();
         let address = match knock.allow {
@@ -173,6 +172,7 @@ impl Acting {
         }
         let used = Use { time: knock.time.saturating_mul(1_000_000_000), id: knock.identity };
         let holder = Holder(fwknop.keys.identity());
+        self.open_ledger(audit);
         self.ledger.take(holder, used)?;
         let asked = knock.timeout.map(|seconds| Duration::from_secs(seconds.into()));
         let time = [self.own_time(*index), asked].into_iter().flatten().min();
@@ -230,14 +230,26 @@ impl Acting {
     /// It is this time of day: tells which places of which doors follow another sequence from now on.
     pub(crate) fn advance_rolling(&mut self) -> Vec<(DoorIndex, u8)> {
         let now = wall_clock::seconds();
-        let rolling =
-            self.doors.iter_mut().zip(0..).filter_map(|(ready, door)| match &mut ready.credential {
-                Credential::Rolling(rolling) => Some((door, rolling)),
-                _ => None,
-            });
-        rolling
-            .flat_map(|(door, rolling)| rolling.advance(now).into_iter().map(move |slot| (door, slot as u8)))
-            .collect()
+        let mut changed = Vec::new();
+        for (ready, door) in self.doors.iter_mut().zip(0..) {
+            let Credential::Rolling(rolling) = &mut ready.credential else { continue };
+            let slots = rolling.advance(now);
+            changed.extend(slots.into_iter().map(|slot| (door, slot as u8)));
+        }
+        if !changed.is_empty() {
+            // A clock that was set back leads to steps that were used.
+            recall_steps(&self.ledger, &mut self.doors);
+        }
+        changed
+    }
+
+    /// The places of doors in which nothing is to be followed, for this step's sequence was knocked.
+    pub(crate) fn used_places(&self) -> Vec<(DoorIndex, u8)> {
+        let rolling = self.doors.iter().zip(0..).filter_map(|(ready, door)| {
+            let rolling = ready.credential.rolling()?;
+            Some(rolling.used_places().map(move |slot| (door, slot as u8)))
+        });
+        rolling.flatten().collect()
     }
 
     /// When other sequences are to be followed.
@@ -265,6 +277,17 @@ impl Acting {
             }
         }
         self.ledger.retain(|holder| holders.contains(&holder.0), wall_clock::nanoseconds());
+    }
+}
+
+/// Has these doors know which of their steps were used: the ledger would refuse them, but not before the log tells that
+/// somebody has knocked right.
+pub(super) fn recall_steps(ledger: &Ledger, doors: &mut [ReadyDoor]) {
+    for ReadyDoor { door, credential } in doors {
+        if let Credential::Rolling(rolling) = credential {
+            let holder = Holder::at_door(&rolling.key().identity(), &door.key);
+            rolling.recall(|step| ledger.knows(holder, use_of(step)));
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use knock_core::spa::Budget;
 use knock_core::time::Timestamp;
 
 use super::Acting;
+use super::authenticated::recall_steps;
 use crate::audit::Audit;
 use crate::commands::Runner;
 use crate::configuration::{ReadyDoor, Settings};
@@ -50,6 +51,7 @@ impl Acting {
         acting.journal.wait_for_lock();
         acting.open_journal(settings.state_directory_is_named, now, audit);
         acting.open_ledger(audit);
+        recall_steps(&acting.ledger, &mut acting.doors);
         let doors: Vec<_> = acting.doors.iter().map(|acting| &acting.door).collect();
         if has_native(doors.iter().copied()) {
             guard(&mut acting.native, &acting.doorkeeper, &doors, &settings.native(), now, audit)?;
@@ -67,12 +69,13 @@ impl Acting {
     /// Where the kernel or the other half does not take them; then all stays as it is.
     pub(crate) fn reconfigure(
         &mut self,
-        doors: Vec<ReadyDoor>,
+        mut doors: Vec<ReadyDoor>,
         settings: &Settings,
         heed: impl FnOnce(&[ReadyDoor]) -> io::Result<()>,
         now: Timestamp,
         audit: &mut Audit,
     ) -> Result<(), String> {
+        recall_steps(&self.ledger, &mut doors);
         let before = self.native.as_ref().map(Native::settings);
         let guarded: Vec<_> = doors.iter().map(|ready| &ready.door).collect();
         let guards = has_native(guarded.iter().copied());
@@ -99,10 +102,15 @@ impl Acting {
         Ok(())
     }
 
+    /// Why no key opens a door, where some door is knocked at with one and the ledger is not open.
+    pub(crate) fn ledger_failure(&self) -> Option<&str> {
+        let has_need = |ready: &ReadyDoor| ready.door.secret.is_spa() || ready.credential.rolling().is_some();
+        self.ledger.failure().filter(|_| self.doors.iter().any(has_need))
+    }
+
     /// Opens the ledger where some door is knocked at with a key, and it is not open.
     pub(super) fn open_ledger(&mut self, audit: &mut Audit) {
-        let has_need = |ready: &ReadyDoor| ready.door.secret.is_spa() || ready.credential.rolling().is_some();
-        if self.ledger.failure().is_none() || !self.doors.iter().any(has_need) {
+        if self.ledger_failure().is_none() {
             return;
         }
         let before = self.ledger.failure().map(str::to_owned);

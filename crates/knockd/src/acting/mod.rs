@@ -1,7 +1,8 @@
 //! The acting half: openings to grants, by the kernel and by commands.
 //!
 //! It believes the reading half nothing but "this door, this address": that there is such a door, and that the address
-//! may open it, it sees for itself.
+//! may open it, it sees for itself. Of a door with SSH keys it does not believe even that: who has signed a knock it finds
+//! out for itself.
 
 mod authenticated;
 mod bookkeeping;

@@ -56,8 +56,8 @@ pub enum Order {
 
 /// What the reading half says.
 ///
-/// Who has taken it over can say any of this: open a door for an address, as whoever knows all sequences can, and tell
-/// of knocks that were none. That is all.
+/// Who has taken it over can say any of this: open a door with a sequence, or one of fwknop's, for an address, as whoever
+/// knows all of these secrets can, and tell of knocks that were none. That is all: doors with SSH keys they do not open.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Word {
     /// It has given up what it does not need.
@@ -68,9 +68,6 @@ pub enum Word {
     Heard(Heard),
     /// This was sealed to the server, by whomever.
     Sealed(Box<Sealed>),
-    /// This was made with the keys of a door for fwknop's clients.
-    #[cfg(feature = "fwknop")]
-    Fwknop(Box<FwknopKnock>),
     /// This datagram was refused.
     Refused(Refused),
     /// What these sources send is to pass the kernel filter.
@@ -83,6 +80,9 @@ pub enum Word {
     Answer(Box<Answer>),
     /// It ends, for this reason.
     Failed(String),
+    /// This was made with the keys of a door for fwknop's clients.
+    #[cfg(feature = "fwknop")]
+    Fwknop(Box<FwknopKnock>),
 }
 
 /// How the reading half stands.
@@ -181,6 +181,8 @@ mod tests {
     fn words() -> Vec<(&'static str, Word)> {
         let source = "192.0.2.7".parse().unwrap();
         let step = Step::parse("7142:udp").unwrap();
+        let opened = Opened::unchecked([7; 32], vec![0; 256]);
+        let sealed = Sealed { source, destination: source, local: true, opened };
         let layer = Layer { name: "landlock".into(), state: LayerState::On, message: "no file".into() };
         vec![
             ("confined", Word::Confined(vec![layer])),
@@ -190,6 +192,8 @@ mod tests {
                 Word::Event(Event { door: 1, source: "2001:db8::7".parse().unwrap(), what: What::Opening }),
             ),
             ("heard", Word::Heard(Heard { source, destination: source, step })),
+            ("sealed", Word::Sealed(Box::new(sealed))),
+            ("refused", Word::Refused(Refused { source, reason: Refusal::Unsealed })),
             ("follow", Word::Follow(vec![source, source])),
             ("left_out", Word::LeftOut(300)),
             ("lost", Word::Lost(7)),

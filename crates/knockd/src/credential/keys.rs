@@ -20,8 +20,8 @@ pub(crate) struct KeysFile {
     keys: Vec<AuthorizedKey>,
     /// Which state of the file that is.
     state: Option<State>,
-    /// It cannot be used, which was told.
-    failed: bool,
+    /// Why it cannot be used, which was told.
+    failed: Option<String>,
 }
 
 /// What changes when a file does.
@@ -46,7 +46,7 @@ impl State {
 
 impl KeysFile {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, keys: Vec::new(), state: None, failed: false }
+        Self { path, keys: Vec::new(), state: None, failed: None }
     }
 
     /// Who may knock.
@@ -67,7 +67,11 @@ impl KeysFile {
         // Not only while it is as it is: made good, it is looked at again.
         self.state = Some(State::of(&metadata));
         check(&self.path, &metadata)?;
-        let bytes = read_file(&self.path).map_err(failed)?;
+        let bytes = read_file(&self.path).map_err(|error| {
+            // That may be over with no change of the file.
+            self.state = None;
+            failed(error)
+        })?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{name}: the file is not UTF-8 text"))?;
         let file = read_keys(&text, &to_unix);
         self.keys = file.keys;
@@ -81,19 +85,20 @@ impl KeysFile {
     /// Reads the file again where it has changed; tells what there is to tell, a line each.
     pub(crate) fn refresh(&mut self) -> Vec<String> {
         let state = fs::metadata(&self.path).ok().map(|metadata| State::of(&metadata));
-        if state == self.state && (state.is_some() || self.failed) {
+        if state == self.state && (state.is_some() || self.failed.is_some()) {
             return Vec::new();
         }
         match self.load() {
             Ok(remarks) => {
-                self.failed = false;
+                self.failed = None;
                 let name = self.path.display();
                 let read = format!("{name} was read anew, keys: {}", self.keys.len());
                 let mistakes = remarks.iter().map(|(source, mistake)| source.line(mistake));
                 std::iter::once(read).chain(mistakes).collect()
             }
+            Err(error) if self.failed.as_ref() == Some(&error) => Vec::new(),
             Err(error) => {
-                self.failed = true;
+                self.failed = Some(error.clone());
                 vec![format!("error: {error}; until then nobody can knock with a key of this file")]
             }
         }
@@ -148,6 +153,15 @@ mod tests {
         assert!(file.keys().is_empty());
         fs::remove_file(&path).unwrap();
         assert_eq!(file.refresh().len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_tried_again() {
+        // It is there, and reading from its beginning is an error.
+        let mut file = KeysFile::new("/proc/self/mem".into());
+        assert!(file.refresh()[0].contains("nobody can knock"));
+        assert_eq!(file.refresh().len(), 0, "it is told once");
+        assert!(file.state.is_none(), "it may be readable the next time without any change");
     }
 
     #[test]

@@ -46,6 +46,16 @@ impl Rolling {
         self.used.insert(step);
     }
 
+    /// Notes which of the steps that are taken at the moment were used, as the ledger knows it.
+    pub(crate) fn recall(&mut self, is_used: impl Fn(u64) -> bool) {
+        self.used.extend(accepted(self.step).filter(|step| is_used(*step)));
+    }
+
+    /// The places in which nothing is followed, for the sequence was knocked.
+    pub(crate) fn used_places(&self) -> impl Iterator<Item = u64> {
+        (0..SLOTS).filter(|slot| self.used.contains(&self.step_in(*slot)))
+    }
+
     /// It is this time of day; tells the places in which another sequence is followed from now on.
     pub(crate) fn advance(&mut self, now: u64) -> Vec<u64> {
         let before: Vec<_> = (0..SLOTS).map(|slot| self.step_in(slot)).collect();
@@ -81,6 +91,15 @@ mod tests {
         assert!(!changed.contains(&kept));
         assert_eq!(steps(&rolling), [100, 101, 102].into());
         assert_eq!(rolling.advance(90_000).len(), 3);
+    }
+
+    #[test]
+    fn a_new_daemon_knows_what_was_used() {
+        let mut rolling = rolling(3000);
+        rolling.recall(|step| step <= 100);
+        let followed = (0..SLOTS).filter(|slot| rolling.followed(*slot).sequence.is_some());
+        assert_eq!(followed.map(|slot| rolling.step_in(slot)).collect::<Vec<_>>(), [101]);
+        assert_eq!(rolling.used_places().count(), 2);
     }
 
     #[test]

@@ -71,6 +71,8 @@ impl Daemon<'_> {
         let interfaces = interfaces.collect();
         let mut warnings = self.troubles();
         warnings.extend(self.acting.journal.failure().map(str::to_owned));
+        let ledger = self.acting.ledger_failure();
+        warnings.extend(ledger.map(|reason| format!("no key opens a door: {reason}")));
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),

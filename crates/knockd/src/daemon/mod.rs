@@ -125,7 +125,7 @@ impl<'a> Daemon<'a> {
             tells_packets: arguments.debug,
             pulse: Service::pulse(),
         };
-        let reader = Reader::start(&settings.doors, settings.host_key.as_ref(), watched, manner)
+        let mut reader = Reader::start(&settings.doors, settings.host_key.as_ref(), watched, manner)
             .map_err(cannot_listen)?;
         for (source, remark) in &remarks {
             log.record(&source.line(remark));
@@ -136,6 +136,10 @@ impl<'a> Daemon<'a> {
         let started = clock::now();
         let doors = std::mem::take(&mut settings.doors);
         let acting = Acting::start(doors, &settings, started, &mut audit)?;
+        for (door, slot) in acting.used_places() {
+            let next = acting.next_in(door, slot);
+            next.map_or(Ok(()), |next| reader.follow_in(door, next)).map_err(cannot_listen)?;
+        }
         // One that cannot be does not take the place of one that runs.
         let pid_file = arguments.daemon.then(|| write_pid_file(&settings, &mut audit.log)).flatten();
         let alarm = Alarm::new().map_err(say("timerfd"))?;

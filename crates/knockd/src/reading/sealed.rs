@@ -283,4 +283,18 @@ mod tests {
         assert_eq!(outcomes.last(), Some(&Some(Refusal::TooMany)));
         assert!(matches!(look(&mut opener, "192.0.2.2", 7, &knock(&key, 99)), Some(Word::Sealed(_))));
     }
+
+    #[cfg(feature = "fwknop")]
+    #[test]
+    fn a_packet_of_fwknop_s_is_handed_over_once() {
+        // By fwknop 2.6.10.
+        const PACKET: &str = "90SSi2sAhaCz38sTXLYCsFSGyG0FsD5p6rR5XN8UvgN5RjZpS9QJpW4LS+DLTRnXxYLPF6GIDJ6KjKmpg9Mg41q09zYIRYJ76cGnOGkG\
+                              L7WPKwvfH+EnbT7O3JY8jNPef/AdTVXjJ+XaTGFJk0lXjuNneLR08vmwo6DvRRi1lUIAwOhOnNksIP09LaiOkJ1oGgpRHDbIIYAo";
+        let door = FwknopDoor { door: 3, port: 9, key: b"KEY my\n".into(), hmac: b"HMAC_KEY hmac\n".into() };
+        let mut opener = Opener::default();
+        opener.reconfigure(Datagrams { fwknop: vec![door], ..Datagrams::default() });
+        let word = look(&mut opener, "192.0.2.1", 9, PACKET.as_bytes());
+        assert!(matches!(word, Some(Word::Fwknop(request)) if request.door == 3));
+        assert_eq!(refused(look(&mut opener, "192.0.2.2", 9, PACKET.as_bytes())), Some(Refusal::Used));
+    }
 }

@@ -110,7 +110,9 @@ fn resident_of(id: &str) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.ok_or_else(|| io::Error::other("no VmRSS"))
+    // A command that has ended has none, until the daemon has noticed that.
+    let has_ended = text.lines().any(|line| line.starts_with("State:") && line.contains('Z'));
+    number.or(has_ended.then_some(0)).ok_or_else(|| io::Error::other("no VmRSS"))
 }
 
 /// Also nobody who is slow: between their knocks there are more first knocks than attempts that are followed.

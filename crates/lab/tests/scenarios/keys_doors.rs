@@ -153,15 +153,12 @@ fn a_rolling_sequence_opens_once() -> io::Result<()> {
             server.stop()?
         }
         server.start_again()?;
-        let refused = "rolling: not opened: this very knock was used before";
-        let before = server.said(refused);
         for step in all {
             server.scene.knock(&sequence(step))?;
             server.scene.stranger().knock(server.scene.server().ip4(), &sequence(step))?;
         }
         wait_until_heard(&server)?;
         assert_eq!(opened(&server), 3, "{}", server.daemon.log());
-        assert!(server.said(refused) > before, "{}", server.daemon.log());
     }
     Ok(())
 }
@@ -182,7 +179,7 @@ fn what_fwknop_s_client_sends_opens_once() -> io::Result<()> {
         left.is_some()
     })?;
     assert!(left.is_some_and(|left| left <= 30.0), "{left:?}");
-    let used = "fwknop: not opened: this very knock was used before";
+    let used = "not opened: this very knock was used before";
     let packet = home.read("packet");
     server.refuses_bytes(stranger, packet.trim().as_bytes(), used)?;
     // Somebody sends it again and again: that fills no log.
@@ -218,20 +215,22 @@ fn files_that_others_can_read_or_write_are_refused() -> io::Result<()> {
             .file("fwknop_hmac", FWKNOP[1], mode("fwknop_hmac", 0o600))
             .file("host_key", host.to_text().as_bytes(), mode("host_key", 0o600))
             .file("keys", alice.line(), mode("keys", 0o644));
-        Ok::<_, io::Error>(
-            builder.config(format!("[options]\nhost_key = {{dir}}/host_key\n{}", every_kind())),
-        )
+        Ok::<_, io::Error>(builder.config(format!(
+            "[options]\nlogfile = {{dir}}/knockd.log\nhost_key = {{dir}}/host_key\n{}",
+            every_kind()
+        )))
     };
     let host = lab::Host::new("server")?;
     for (name, mode) in
         [("host_key", 0o644), ("rolling", 0o640), ("fwknop_key", 0o604), ("fwknop_hmac", 0o660)]
     {
         let told = format!("{name}: others can read this secret, or change it: chmod 600 ");
-        for arguments in [&[][..], &["--check"]] {
-            let mut daemon = modes(name, mode)?.args(arguments).spawn(&host)?;
-            assert_eq!(daemon.wait_exit(SOON)?.code(), Some(1), "{name} {arguments:?}");
-            let text = daemon.text();
-            assert!(text.contains(&told), "{name} {arguments:?}: {text}");
+        let mut check = modes(name, mode)?.arg("--check").spawn(&host)?;
+        assert_eq!(check.wait_exit(SOON)?.code(), Some(1), "{name}");
+        // The other doors are to open all the same.
+        let daemon = modes(name, mode)?.start(&host)?;
+        for text in [check.text(), daemon.log()] {
+            assert!(text.contains(&told), "{name}: {text}");
             assert!(!text.contains("sesame") && !text.contains("AAEC"), "{text}");
         }
     }

@@ -1,6 +1,8 @@
 //! Floods of datagrams at a server with keys, by whoever does not know its public key and by whoever does; and who knocks
 //! honestly meanwhile.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::PoisonError;

@@ -275,7 +275,7 @@ fn checksums_are_verified_where_they_can_be() -> io::Result<()> {
     let wrong = header[NETWORK + 10] ^ 1;
     ear.assert_hears("the IPv4 header's", NOTHING, &[with(header, &[(NETWORK + 10, wrong)])])?;
     // Above what is captured of a packet.
-    let long = ear.bytes(&ear.datagram4().payload([b'x'; 600]));
+    let long = ear.bytes(&ear.datagram4().payload([b'x'; 1200]));
     ear.assert_hears("a long one", DATAGRAM, &[last(long)])?;
     // None at all, which UDP has by IPv4 alone.
     let none = |bytes: Vec<u8>, at: usize| with(bytes, &[(at, 0), (at + 1, 0)]);
