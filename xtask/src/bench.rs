@@ -7,7 +7,7 @@ use crate::tools;
 
 /// Builds what is measured as it is shipped, and measures; `arguments` go to the benches.
 pub(crate) fn run(arguments: &[String]) -> io::Result<()> {
-    tools::provide()?;
+    tools::provide_for_bench()?;
     const SHIPPED: [&str; 4] = ["--package", "knockd", "--package", "knockctl"];
     succeed(cargo(&["build", "--release"]).args(SHIPPED))?;
     succeed(cargo(&["run", "--release", "--quiet", "--package", "benches", "--"]).args(arguments))

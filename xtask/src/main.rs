@@ -27,7 +27,7 @@ The project's tasks:
                              release build, into target/package or DIR
   cargo xtask fuzz [SECONDS] runs each fuzz target for SECONDS (10), from the seeds in fuzz/corpus
   cargo xtask bench [NAME] [--quick]
-                             measures the daemon beside Debian's: opening, grants, restart, idle, floods, scans, or
+                             measures the daemon beside Debian's: opening, grants, restart, idle, floods, scans, keys, or
                              all of them, in half an hour or so; --quick only sees whether the benches run
   cargo xtask manuals DIR    writes the manual pages into DIR: knockd.1, knockd.conf.5 and so on
   cargo xtask completions DIR

@@ -78,6 +78,12 @@ pub(crate) fn machine_is_thrown_away() -> bool {
     std::env::var_os("CI").is_some()
 }
 
+/// Makes sure that there is what the benches measure, and beside what.
+pub(crate) fn provide_for_bench() -> io::Result<()> {
+    provide()?;
+    provide_all(&[("fwknopd", "fwknop-server")])
+}
+
 /// Makes sure that there is what builds a Debian package.
 pub(crate) fn provide_for_deb() -> io::Result<()> {
     provide_all(&PACKAGERS)

@@ -1,7 +1,8 @@
 //! What a datagram costs that opens nothing, on its whole way.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
 use std::time::Duration;
 
 use knock_core::spa::{DEFAULT_PORT, LENGTH, Supported, gate};
@@ -18,9 +19,12 @@ use crate::scratch::Scratch;
 const MADE: usize = 8192;
 /// Datagrams a second: as many as nobody need lose, and as fast as it goes.
 const PACES: [Option<u32>; 2] = [Some(20_000), None];
-const OPEN_FOR: Duration = Duration::from_secs(1);
-/// How busy a daemon is that cannot do more.
-const SATURATED: f64 = 0.95;
+/// Longer than all of it takes.
+const OPEN_FOR: Duration = Duration::from_secs(600);
+/// How many knock honestly meanwhile, once each, who have not been in before.
+const HONEST: u32 = 20;
+/// How long they wait at the end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Contents, and where they claim to come from.
 type Datagrams = Vec<(Ipv4Addr, Vec<u8>)>;
@@ -53,9 +57,9 @@ const KINDS: [(&str, Kind); 6] = [
 pub(super) fn run(quick: bool) -> io::Result<()> {
     let time = if quick { Duration::from_millis(200) } else { Duration::from_secs(3) };
     println!(
-        "| datagrams from random sources | to | pace | processor time each | refused a second on one processor |"
+        "| datagrams from random sources | to | pace | of a processor | each | a second on one processor | let in |"
     );
-    println!("| --- | --- | ---: | ---: | ---: |");
+    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: |");
     for (name, kind) in KINDS {
         for start in STARTS {
             for pace in PACES {
@@ -135,30 +139,33 @@ struct Outcome {
     sent: Sent,
     busy: Duration,
     lost: u64,
+    /// So many honest knocks opened the door.
+    let_in: usize,
 }
 
 impl Outcome {
     fn cells(&self, pace: Option<u32>, is_ours: bool) -> String {
-        let time = self.sent.time.as_secs_f64();
-        let taken = self.sent.packets.saturating_sub(if is_ours { self.lost } else { 0 });
-        let (each, busy) = (self.busy.as_secs_f64() / taken.max(1) as f64, self.busy.as_secs_f64() / time);
-        let pace = pace.map_or_else(
+        let (time, busy) = (self.sent.time.as_secs_f64(), self.busy.as_secs_f64());
+        let rate = pace.map_or_else(
             || format!("{:.0},000 a second", self.sent.packets as f64 / time / 1e3),
             |pace| format!("{pace} a second"),
         );
-        let rate = if self.busy < Duration::from_millis(1) {
-            "it is not woken".into()
-        } else {
-            format!("{:.0}", 1.0 / each)
-        };
-        let lost = self.lost as f64 / self.sent.packets.max(1) as f64 * 100.0;
-        let mut words = format!("{pace} | {}", tell(Duration::from_secs_f64(each)));
-        if is_ours && lost >= 1.0 {
-            words += &format!(", {lost:.0} % lost");
-        } else if !is_ours && busy > SATURATED {
-            words += ", and more than it can take";
+        let cost = if is_ours { self.cost() } else { " | ".into() };
+        format!("{rate} | {:.0} % | {cost} | {} of {HONEST}", busy / time * 100.0, self.let_in)
+    }
+
+    /// Of each datagram that was taken, and how many that makes in a second. fwknop's server does not tell how many it takes.
+    fn cost(&self) -> String {
+        if self.busy < Duration::from_millis(1) {
+            return "the kernel drops it | any number".into();
         }
-        format!("{words} | {rate}")
+        let taken = self.sent.packets.saturating_sub(self.lost).max(1) as f64;
+        let lost = self.lost as f64 / self.sent.packets.max(1) as f64 * 100.0;
+        let mut words = tell(Duration::from_secs_f64(self.busy.as_secs_f64() / taken));
+        if lost >= 1.0 {
+            words += &format!(", {lost:.0} % lost");
+        }
+        format!("{words} | {:.0}", taken / self.busy.as_secs_f64())
     }
 }
 
@@ -168,11 +175,25 @@ fn flood(
     pace: Option<u32>,
     time: Duration,
 ) -> io::Result<Outcome> {
-    let (client, host) = (contender.lab().client(), contender.lab().server());
+    let (client, host, prober) = (contender.lab().client(), contender.lab().server(), contender.prober());
     let mut volley = Volley::open((client, "eth0"), (host, "eth0"), DEFAULT_PORT, datagrams)?;
+    let sources: Vec<_> = (0..HONEST).map(|_| prober.fresh_source()).collect();
+    let knock = |source: &IpAddr| Ok(prober.datagram(*source, DEFAULT_PORT, contender.knock(*source)?));
+    let knocks = sources.iter().map(knock).collect::<io::Result<Vec<_>>>()?;
+    let mut knocks = (1..).map(|turn| time * turn / (HONEST + 1)).zip(&knocks).peekable();
     machine::rest();
     let before = (contender.busy()?, dropped(host)?);
-    let sent = at(End::Client, || volley.run(pace, |now| Ok(now < time)))?;
+    let sent = at(End::Client, || {
+        volley.run(pace, |now| {
+            if let Some((_, knock)) = knocks.next_if(|(due, _)| *due <= now) {
+                prober.send(knock)?;
+            }
+            Ok(now < time)
+        })
+    })?;
     let after = (contender.busy()?, dropped(host)?);
-    Ok(Outcome { sent, busy: after.0.saturating_sub(before.0), lost: after.1.saturating_sub(before.1) })
+    thread::sleep(PATIENCE);
+    let let_in = sources.iter().filter(|source| prober.lets_in(**source).is_ok_and(|open| open)).count();
+    let (busy, lost) = (after.0.saturating_sub(before.0), after.1.saturating_sub(before.1));
+    Ok(Outcome { sent, busy, lost, let_in })
 }

@@ -608,3 +608,18 @@ fn common_flags(doors: &[TrackedDoor]) -> FlagRule {
         })
         .unwrap_or_default()
 }
+
+#[cfg(all(test, feature = "fwknop"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ports_that_nothing_else_has_are_for_one_length() {
+        let door = |port| FwknopDoor { door: 0, port, key: Vec::new(), hmac: Vec::new() };
+        let datagrams =
+            Datagrams { ports: [7, 8, 9, 10].into(), fwknop: vec![door(8)], ..Datagrams::default() };
+        let step = |port, protocol| Step { port, protocol };
+        let knocked = [step(9, Protocol::Udp), step(10, Protocol::Tcp)].into();
+        assert_eq!(lengths(&datagrams, &knocked), [(7, 320), (10, 320)].into());
+    }
+}
