@@ -131,9 +131,11 @@ pub(crate) fn load(arguments: &Arguments, base: &Path, occasion: Occasion<'_>) -
     let bytes = bytes.map_err(|error| {
         format!("{name}: {}; expected a configuration file (-c names another one)", reason(&error))
     })?;
-    let loaded = interpret(arguments, base, bytes, unmarked, Severity::Error);
+    let loaded = interpret(arguments, base, bytes, unmarked, Missing::FORBIDDEN);
     if loaded.settings.is_none() && matches!(occasion, Occasion::Start) {
-        let without = interpret(arguments, base, loaded.bytes.clone(), unmarked, Severity::Warning);
+        // Without a file of sequences it does not start, as knockd does not.
+        let missing = Missing { keys: Severity::Warning, ..Missing::FORBIDDEN };
+        let without = interpret(arguments, base, loaded.bytes.clone(), unmarked, missing);
         if without.settings.as_ref().is_some_and(Settings::has_way_in) {
             return Ok(without);
         }
@@ -141,14 +143,27 @@ pub(crate) fn load(arguments: &Arguments, base: &Path, occasion: Occasion<'_>) -
     Ok(loaded)
 }
 
-/// Makes of a configuration file's bytes what they say, with the files that they name; `missing` is how bad it is when
-/// one of those cannot be read.
+/// How bad it is when a file that the configuration names cannot be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Missing {
+    sequences: Severity,
+    keys: Severity,
+}
+
+impl Missing {
+    /// The configuration cannot be used.
+    const FORBIDDEN: Self = Self { sequences: Severity::Error, keys: Severity::Error };
+    /// The door cannot be used.
+    pub(crate) const FORGIVEN: Self = Self { sequences: Severity::Warning, keys: Severity::Warning };
+}
+
+/// Makes of a configuration file's bytes what they say, with the files that they name.
 pub(crate) fn interpret(
     arguments: &Arguments,
     base: &Path,
     bytes: Vec<u8>,
     unmarked: &Unmarked,
-    missing: Severity,
+    missing: Missing,
 ) -> Loaded {
     let parsed = config::parse(&arguments.config.display().to_string(), &bytes);
     let source = Rc::new(parsed.source);
@@ -251,7 +266,7 @@ struct Preparation<'a> {
     /// One-time sequences that are used up.
     unmarked: &'a Unmarked,
     /// How bad it is when a file cannot be read.
-    missing: Severity,
+    missing: Missing,
     remarks: &'a mut Vec<Remark>,
 }
 
@@ -289,7 +304,7 @@ impl Preparation<'_> {
             Ok(remarks) => self.remarks.extend(remarks),
             Err(error) => {
                 let found = format!("{}: {}", file.path().display(), reason(&error));
-                self.tell(door, found, "a file of sequences that can be read");
+                self.tell(door, found, "a file of sequences that can be read", self.missing.sequences);
             }
         }
         Credential::OneTime(file)
@@ -323,12 +338,12 @@ impl Preparation<'_> {
     }
 
     fn taken<T>(&mut self, outcome: Result<T, String>, door: &Door, expected: &str) -> Option<T> {
-        outcome.map_err(|found| self.tell(door, found, expected)).ok()
+        outcome.map_err(|found| self.tell(door, found, expected, self.missing.keys)).ok()
     }
 
-    fn tell(&mut self, door: &Door, found: String, expected: &str) {
+    fn tell(&mut self, door: &Door, found: String, expected: &str, severity: Severity) {
         let diagnostic = Diagnostic::error(door.secret_span.clone(), found, expected);
-        self.remarks.push((self.source.clone(), Diagnostic { severity: self.missing, ..diagnostic }));
+        self.remarks.push((self.source.clone(), Diagnostic { severity, ..diagnostic }));
     }
 }
 

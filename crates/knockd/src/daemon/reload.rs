@@ -8,7 +8,7 @@ use knock_core::time::Timestamp;
 use knock_core::way_in::{WayIn, way_in};
 
 use super::{Daemon, find};
-use crate::configuration::{self, Loaded, Occasion, ReadyDoor, Settings};
+use crate::configuration::{self, Loaded, Missing, Occasion, ReadyDoor, Settings};
 use crate::log::{Facts, Topic};
 
 /// How long after the old configuration could not be put in force that is tried again.
@@ -126,7 +126,7 @@ impl Daemon<'_> {
         self.rest(now);
         let unmarked = self.acting.unmarked();
         // Who waits for this to come back must get in, even if a file that it names is gone meanwhile.
-        let missing = Severity::Warning;
+        let missing = Missing::FORGIVEN;
         let loaded = configuration::interpret(self.arguments, &self.base, before.clone(), &unmarked, missing);
         let name = self.arguments.config.display();
         match self.take(loaded, now) {
