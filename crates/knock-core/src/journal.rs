@@ -96,7 +96,7 @@ pub struct Replay {
     pub clock_behind: usize,
 }
 
-/// What is wrong with a journal.
+/// What is wrong with a file of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// The line's number, from 1.

@@ -35,6 +35,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::config::DoorKey;
+pub use crate::journal::Fault;
 
 /// How far what is used may be from the server's time, either way, at the most.
 pub const WINDOW: Duration = Duration::from_secs(120);
@@ -277,21 +278,6 @@ pub struct Replay {
     pub torn: Option<usize>,
     /// Something else is wrong: uses may be missing, and [`Ledger::raise_all`] has to be called.
     pub fault: Option<Fault>,
-}
-
-/// What is wrong with a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The line's number, from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub found: &'static str,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.found)
-    }
 }
 
 /// The first line of a file.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use knock_core::config::Config;
-use knock_core::spa::{HostKey, HostPublicKey};
+use knock_core::spa::{HOST_KEY_FILE, HostKey, HostPublicKey};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -18,8 +18,6 @@ use crate::file::{Draft, Purpose, hold_directory, is_trusted, refused, resolved}
 use crate::keys;
 use crate::output::{print, printable_json, tell};
 
-/// Where it is when the configuration says nothing.
-const USUAL: &str = "/etc/knockd/host_key";
 /// The most that its file can have, remarks included.
 const MAX_FILE: u64 = 64 << 10;
 /// What others may do with it: nothing.
@@ -73,7 +71,7 @@ pub(crate) fn run(context: &Context, wish: &Wish) -> Result<(), Failure> {
 
 /// The file that a configuration means.
 pub(crate) fn file_of(config: &Config) -> PathBuf {
-    config.options.host_key.clone().unwrap_or_else(|| USUAL.into())
+    config.options.host_key.clone().unwrap_or_else(|| HOST_KEY_FILE.into())
 }
 
 /// The public half, of a key that is made where there is none; whether it was.

@@ -12,7 +12,7 @@ use knock_core::config::{
 };
 use knock_core::control::socket_path;
 use knock_core::sequence::{Sequence, Step};
-use knock_core::spa::HostKey;
+use knock_core::spa::{HOST_KEY_FILE, HostKey};
 
 use crate::cli::Arguments;
 use crate::credential::{self, Credential, KeysFile, Rolling, SLOTS};
@@ -24,8 +24,6 @@ use crate::wall_clock;
 const MAX_FILE: u64 = 16 << 20;
 
 const DEFAULT_PID_FILE: &str = "/var/run/knockd.pid";
-
-const DEFAULT_HOST_KEY: &str = "/etc/knockd/host_key";
 
 const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/knockd";
 
@@ -332,7 +330,7 @@ impl Preparation<'_> {
     /// The key that knocks are sealed to, where some door has need of it.
     fn host_key(&mut self, doors: &[Door], options: &config::Options) -> Option<HostKey> {
         let door = doors.iter().find(|door| matches!(door.secret, Secret::Keys(_)))?;
-        let path = options.host_key.clone().unwrap_or_else(|| DEFAULT_HOST_KEY.into());
+        let path = options.host_key.clone().unwrap_or_else(|| HOST_KEY_FILE.into());
         let key = credential::host_key(&self.base.join(path));
         self.taken(key, door, "the server's knock key")
     }

@@ -22,7 +22,7 @@ pub(crate) use rolling::{Rolling, SLOTS};
 
 /// What a door is opened with.
 pub(crate) enum Credential {
-    /// Nothing that can be used: the configuration does not come into force.
+    /// Nothing that can be used: nobody can knock.
     Missing,
     /// A sequence that stands in the configuration.
     Sequence,

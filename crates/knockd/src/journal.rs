@@ -6,13 +6,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use knock_core::journal::{Clocks, Entry, HEADER, Record, Replay, encode, replay};
 use knock_linux::clock;
 
 use crate::book::{ASIDE, Book};
 use crate::state_directory::StateDirectory;
+use crate::wall_clock;
 
 /// The journal's name in the state directory.
 const NAME: &str = "grants";
@@ -58,9 +58,7 @@ impl Journal {
 
     /// The clocks as they are.
     pub(crate) fn clocks(&self) -> Clocks {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let wall = i64::try_from(wall).unwrap_or(i64::MAX);
-        Clocks { boot: self.boot.clone(), now: clock::now(), wall }
+        Clocks { boot: self.boot.clone(), now: clock::now(), wall: wall_clock::milliseconds() }
     }
 
     /// Opens and reads it. What is in it stays there until [`Journal::rewrite`].

@@ -12,12 +12,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use knock_core::ledger::{Holder, LINE, Ledger as Uses, Refusal, Use, WINDOW, encode, header, replay};
 
 use crate::book::{ASIDE, Book};
 use crate::state_directory::StateDirectory;
+use crate::wall_clock;
 
 /// The ledger's name in the state directory.
 const NAME: &str = "used";
@@ -106,7 +107,7 @@ impl Ledger {
         if let Some(fault) = read.fault {
             book.find_lacking();
             // The clock may have been set back since something was used.
-            let last = book.written().map_or(now, |written| nanoseconds(written).max(now));
+            let last = book.written().map_or(now, |written| wall_clock::nanoseconds_of(written).max(now));
             let until = uses.raise_all(last);
             told.push(format!("error: {}: {fault}: {}; {}", path.display(), doubt(until, now), keep(&path)));
         }
@@ -147,11 +148,6 @@ impl Ledger {
             uses.retain(is_configured, now);
         }
     }
-}
-
-fn nanoseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn whole(uses: &Uses) -> Vec<u8> {

@@ -4,7 +4,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since 1970, UTC; 0 before that.
 pub(crate) fn nanoseconds() -> u64 {
-    u64::try_from(since_1970().as_nanos()).unwrap_or(u64::MAX)
+    nanoseconds_of(SystemTime::now())
+}
+
+/// The same of another moment.
+pub(crate) fn nanoseconds_of(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds since 1970, UTC; 0 before that.
+pub(crate) fn milliseconds() -> i64 {
+    i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Seconds since 1970, UTC; 0 before that.

@@ -76,6 +76,14 @@ impl Door {
         self.allow_from.is_empty() || self.allow_from.iter().any(|network| network.contains(address))
     }
 
+    /// How long an opening of it lasts where nothing else is said; `None` until it is closed.
+    pub fn time_open(&self) -> Option<Duration> {
+        match &self.native {
+            Some(native) => native.open_for,
+            None => Some(self.commands.timeout),
+        }
+    }
+
     /// The start commands as they are written, with their places in the file.
     pub fn start_commands(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
         let commands =

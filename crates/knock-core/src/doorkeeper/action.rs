@@ -74,10 +74,6 @@ impl Opening {
         };
         let network =
             door.native.as_ref().map_or(Network::host(source), |native| native.widen.around(source));
-        let time = match &door.native {
-            Some(native) => native.open_for,
-            None => Some(door.commands.timeout),
-        };
         let native = door.native.is_some();
         let opening = Self {
             door: door.key.clone(),
@@ -87,7 +83,7 @@ impl Opening {
             native,
             start,
             stop,
-            time,
+            time: door.time_open(),
             by_hand: false,
         };
         (native || opening.start.is_some()).then_some(opening)

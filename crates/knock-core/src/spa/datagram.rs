@@ -64,6 +64,11 @@ impl fmt::Debug for Opened {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsealed;
 
+/// The encapsulated key of a knock, by which it is known again before it is opened.
+pub fn encapsulated(datagram: &[u8]) -> Option<&[u8; ENCAPSULATED]> {
+    datagram.get(GATE..)?.first_chunk()
+}
+
 /// Opens what has passed the gate.
 ///
 /// # Errors

@@ -21,16 +21,19 @@ use std::time::Duration;
 
 pub use authorized_keys::{AuthorizedKey, Civil, From, KeyFile, MAX_KEYS, read_keys};
 pub use budget::{Budget, REMEMBERED};
-pub use datagram::{LENGTH, Opened, Sealing, Unsealed, gate, open, passes_gate};
+pub use datagram::{LENGTH, Opened, Sealing, Unsealed, encapsulated, gate, open, passes_gate};
 pub use enrolment::{Enrolment, SCHEME};
 pub use host_key::{BadKey, HostKey, HostPublicKey};
 pub use refusal::Refusal;
 pub use request::{Address, MAX_DOOR_NAME, Malformed, Request};
 pub use signature::{Fingerprint, NAMESPACE, SshKey, Supported, sign, unsupported};
-pub use verdict::{Admitted, Claim, DoorRules, judge};
+pub use verdict::{Admitted, Claim, DoorRules, check_time, judge};
 
 /// The UDP port that knocks go to where nothing else is said: fwknop's.
 pub const DEFAULT_PORT: u16 = 62_201;
+
+/// The file of the server's knock key where nothing else is said.
+pub const HOST_KEY_FILE: &str = "/etc/knockd/host_key";
 
 /// How far a knock's time may be from the server's, either way.
 pub const WINDOW: Duration = crate::ledger::WINDOW;

@@ -116,7 +116,11 @@ impl<'o, 'a> Claim<'o, 'a> {
     }
 }
 
-fn check_time(time: u64, now: u64) -> Result<(), Refusal> {
+/// Whether the time at which a knock was made is near enough to the server's; both in nanoseconds since 1970, UTC.
+///
+/// # Errors
+/// By how much it is not.
+pub fn check_time(time: u64, now: u64) -> Result<(), Refusal> {
     let by = Duration::from_nanos(time.abs_diff(now));
     if by > WINDOW { Err(Refusal::Clock { ahead: time > now, by }) } else { Ok(()) }
 }

@@ -11,7 +11,7 @@ use knock_core::history::Recorded;
 use knock_core::ledger::{self, Holder, Use};
 use knock_core::rolling::{STEP, use_of};
 #[cfg(feature = "fwknop")]
-use knock_core::spa::WINDOW;
+use knock_core::spa::check_time;
 use knock_core::spa::{Admitted, Claim, DoorRules, Refusal};
 use knock_core::time::Timestamp;
 use knock_core::tracker::{DoorIndex, What};
@@ -68,50 +68,44 @@ impl Acting {
     ) -> Result<(DoorIndex, Admitted), (Option<DoorIndex>, Refusal)> {
         let Some(host) = self.host_key.clone() else { return Err((None, Refusal::Unsealed)) };
         let Sealed { source, destination, local, opened } = sealed;
-        let found = opened.read().ok().and_then(|(request, _)| self.door_with_keys(&request.door));
-        if let Some(index) = found {
-            self.refresh_keys(index, audit);
-        }
-        let ready = found.and_then(|index| self.doors.get(index as usize));
-        let rules = ready.and_then(|ready| match &ready.credential {
-            Credential::Keys(file) => {
-                Some(DoorRules { keys: file.keys(), address_must_match: ready.door.address_must_match })
-            }
-            _ => None,
-        });
-        let judged = Claim::of(opened, |_| rules, wall_clock::nanoseconds()).and_then(|claim| {
+        let mut found = None;
+        let (doors, place) = (&mut self.doors, &mut found);
+        let claim = Claim::of(
+            opened,
+            move |name| {
+                let (door, rules) = rules_of(doors, name, audit)?;
+                *place = Some(door);
+                Some(rules)
+            },
+            wall_clock::nanoseconds(),
+        );
+        let judged = claim.and_then(|claim| {
             let is_looked_into = self.signatures.admits(*source, now);
             if is_looked_into { claim.prove(&host, *source) } else { Err(Refusal::TooMany) }
         });
         let (_, admitted) = judged.map_err(|refusal| (found, refusal.shortened()))?;
         let Some(index) = found else { return Err((None, Refusal::Unsealed)) };
-        let name = || admitted.name.clone();
-        if !self.is_knocked_at(index, *destination, *local) {
-            return Err((found, Refusal::Elsewhere(name(), *destination)));
-        }
-        if !self.allows(index, admitted.address) || !self.allows(index, *source) {
-            return Err((found, Refusal::NotAllowed(name(), admitted.address)));
-        }
+        let place = (*source, *destination, *local);
+        self.check_place(index, &admitted.name, admitted.address, place)
+            .map_err(|refusal| (found, refusal))?;
         Ok((index, admitted))
     }
 
-    /// The door of this name that is opened with SSH keys.
-    fn door_with_keys(&self, name: &str) -> Option<DoorIndex> {
-        let is_meant = |ready: &ReadyDoor| {
-            ready.door.key.name == name && matches!(ready.credential, Credential::Keys(_))
-        };
-        self.doors.iter().position(is_meant).map(|index| index as DoorIndex)
-    }
-
-    /// Whoever was given a key, or has lost it, need not wait for a reload.
-    fn refresh_keys(&mut self, door: DoorIndex, audit: &mut Audit) {
-        if let Some(Credential::Keys(file)) =
-            self.doors.get_mut(door as usize).map(|ready| &mut ready.credential)
-        {
-            for line in file.refresh() {
-                audit.complain(&line);
-            }
+    /// Whether the door takes a knock of this user's for an address that came from there, and went there.
+    fn check_place(
+        &self,
+        door: DoorIndex,
+        user: &str,
+        address: IpAddr,
+        (source, destination, local): (IpAddr, IpAddr, bool),
+    ) -> Result<(), Refusal> {
+        if !self.is_knocked_at(door, destination, local) {
+            return Err(Refusal::Elsewhere(user.to_owned(), destination));
         }
+        if !self.allows(door, address) || !self.allows(door, source) {
+            return Err(Refusal::NotAllowed(user.to_owned(), address));
+        }
+        Ok(())
     }
 
     fn use_up(&mut self, admitted: &Admitted, sealed: &Sealed, audit: &mut Audit) -> Result<(), Why> {
@@ -149,17 +143,10 @@ impl Acting {
             Allow::Source => *source,
             Allow::Address(address) => address.into(),
         };
-        let now = wall_clock::seconds();
-        let by = Duration::from_secs(knock.time.abs_diff(now));
-        if by > WINDOW {
-            return Err(Refusal::Clock { ahead: knock.time > now, by }.into());
-        }
-        if !self.is_knocked_at(*index, *destination, *local) {
-            return Err(Refusal::Elsewhere(name(), *destination).into());
-        }
-        if !self.allows(*index, address) || !self.allows(*index, *source) {
-            return Err(Refusal::NotAllowed(name(), address).into());
-        }
+        // It tells seconds alone: parts of one on our side count for nothing.
+        let [time, now] = [knock.time, wall_clock::seconds()].map(|time| time.saturating_mul(1_000_000_000));
+        check_time(time, now)?;
+        self.check_place(*index, &knock.user, address, (*source, *destination, *local))?;
         let ready = self.doors.get(*index as usize).ok_or(Refusal::Unsealed)?;
         let Credential::Fwknop(fwknop) = &ready.credential else { return Err(Refusal::Unsealed.into()) };
         if let Some(native) = &ready.door.native {
@@ -170,7 +157,7 @@ impl Acting {
                 return Err(Refusal::Port(name(), format!("{port}/{protocol}")).into());
             }
         }
-        let used = Use { time: knock.time.saturating_mul(1_000_000_000), id: knock.identity };
+        let used = Use { time, id: knock.identity };
         let holder = Holder(fwknop.keys.identity());
         self.open_ledger(audit);
         self.ledger.take(holder, used)?;
@@ -196,7 +183,7 @@ impl Acting {
         let Some(ready) = self.doors.get_mut(door as usize) else { return Ok(()) };
         let Credential::Rolling(rolling) = &mut ready.credential else { return Ok(()) };
         let step = rolling.step_in(slot.into());
-        let holder = Holder::at_door(&rolling.key().identity(), &ready.door.key);
+        let holder = rolling.holder(&ready.door.key);
         rolling.use_up(step);
         let used = self.ledger.take(holder, use_of(step));
         used.map_err(|refused| Reason::new(source, self.name(door), refused.into()))
@@ -204,11 +191,7 @@ impl Acting {
 
     /// How long a door is open where nothing else is said.
     pub(super) fn own_time(&self, door: DoorIndex) -> Option<Duration> {
-        let door = &self.doors.get(door as usize)?.door;
-        match &door.native {
-            Some(native) => native.open_for,
-            None => Some(door.commands.timeout),
-        }
+        self.doors.get(door as usize)?.door.time_open()
     }
 
     /// Whether the door is knocked at at this address.
@@ -267,7 +250,7 @@ impl Acting {
                     holders.extend(file.keys().iter().map(|key| key.key.fingerprint().0))
                 }
                 Credential::Rolling(rolling) => {
-                    holders.insert(Holder::at_door(&rolling.key().identity(), &ready.door.key).0);
+                    holders.insert(rolling.holder(&ready.door.key).0);
                 }
                 #[cfg(feature = "fwknop")]
                 Credential::Fwknop(fwknop) => {
@@ -280,12 +263,30 @@ impl Acting {
     }
 }
 
+/// The door of this name that is opened with SSH keys, and its rules at the moment: whoever was given a key, or has lost
+/// it, need not wait for a reload.
+fn rules_of<'a>(
+    doors: &'a mut [ReadyDoor],
+    name: &str,
+    audit: &mut Audit,
+) -> Option<(DoorIndex, DoorRules<'a>)> {
+    let named = doors.iter_mut().zip(0..).filter(|(ready, _)| ready.door.key.name == name);
+    let (door, index, file) = named.into_iter().find_map(|(ready, index)| match &mut ready.credential {
+        Credential::Keys(file) => Some((&ready.door, index, file)),
+        _ => None,
+    })?;
+    for line in file.refresh() {
+        audit.complain(&line);
+    }
+    Some((index, DoorRules { keys: file.keys(), address_must_match: door.address_must_match }))
+}
+
 /// Has these doors know which of their steps were used: the ledger would refuse them, but not before the log tells that
 /// somebody has knocked right.
 pub(super) fn recall_steps(ledger: &Ledger, doors: &mut [ReadyDoor]) {
     for ReadyDoor { door, credential } in doors {
         if let Credential::Rolling(rolling) = credential {
-            let holder = Holder::at_door(&rolling.key().identity(), &door.key);
+            let holder = rolling.holder(&door.key);
             rolling.recall(|step| ledger.knows(holder, use_of(step)));
         }
     }

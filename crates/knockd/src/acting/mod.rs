@@ -139,8 +139,11 @@ impl Acting {
     /// What is to be knocked next in a place of a door whose sequences change.
     pub(crate) fn next_in(&self, door: DoorIndex, slot: u8) -> Option<Followed> {
         let ready = self.doors.get(door as usize)?;
-        let changes = matches!(ready.credential, Credential::OneTime(_) | Credential::Rolling(_));
-        changes.then(|| ready.followed().into_iter().find(|followed| followed.slot == slot)).flatten()
+        match &ready.credential {
+            Credential::Rolling(rolling) => Some(rolling.followed(slot.into())),
+            Credential::OneTime(_) => ready.followed().into_iter().next(),
+            _ => None,
+        }
     }
 
     /// Opens a door, and closes the one that it closes.

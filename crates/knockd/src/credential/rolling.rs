@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use knock_core::config::DoorKey;
+use knock_core::ledger::Holder;
 use knock_core::rolling::{RollingKey, accepted, step_at};
 
 use crate::configuration::{Followed, steps};
@@ -24,8 +26,9 @@ impl Rolling {
         Self { key, step: step_at(now), used: BTreeSet::new() }
     }
 
-    pub(crate) const fn key(&self) -> &RollingKey {
-        &self.key
+    /// Under which name the ledger has what was used of it at this door.
+    pub(crate) fn holder(&self, door: &DoorKey) -> Holder {
+        Holder::at_door(&self.key.identity(), door)
     }
 
     /// The step whose sequence is followed in this place: each step keeps its place as long as it is taken.
@@ -106,10 +109,10 @@ mod tests {
     fn a_step_is_used_once() {
         let mut rolling = rolling(3000);
         let slot = (0..SLOTS).find(|slot| rolling.step_in(*slot) == 100).unwrap();
-        assert_eq!(rolling.followed(slot).sequence, Some(rolling.key().sequence(100)));
+        assert_eq!(rolling.followed(slot).sequence, Some(rolling.key.sequence(100)));
         rolling.use_up(100);
         assert_eq!(rolling.followed(slot).sequence, None);
-        assert_eq!(rolling.followed(slot).ahead, steps([rolling.key().sequence(103)]));
+        assert_eq!(rolling.followed(slot).ahead, steps([rolling.key.sequence(103)]));
         rolling.advance(3030);
         assert_eq!(rolling.followed(slot).sequence, None, "still the step before");
     }

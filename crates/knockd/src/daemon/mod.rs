@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use knock_core::config::Interfaces;
 use knock_core::quota::Quota;
 use knock_core::time::Timestamp;
+use knock_core::tracker::DoorIndex;
 use knock_linux::clock::{self, Alarm};
 use knock_linux::links::Links;
 use knock_linux::memory;
@@ -356,12 +357,17 @@ impl<'a> Daemon<'a> {
 
     /// Has the sequences of the moment followed.
     fn follow_steps(&mut self, now: Timestamp) {
-        for (door, slot) in self.acting.advance_rolling() {
-            if let Some(next) = self.acting.next_in(door, slot)
-                && let Err(error) = self.reader.follow_in(door, next)
-            {
-                self.look_again(&error, now);
-            }
+        for place in self.acting.advance_rolling() {
+            self.follow_next(place, now);
+        }
+    }
+
+    /// Has what is to be knocked next followed in this place of a door.
+    fn follow_next(&mut self, (door, slot): (DoorIndex, u8), now: Timestamp) {
+        if let Some(next) = self.acting.next_in(door, slot)
+            && let Err(error) = self.reader.follow_in(door, next)
+        {
+            self.look_again(&error, now);
         }
     }
 

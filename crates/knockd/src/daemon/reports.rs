@@ -103,15 +103,12 @@ impl Daemon<'_> {
 
     /// Tells what came of a knock, and hands over what is to be opened.
     fn handle(&mut self, event: Event, now: Timestamp) {
-        let Some(place @ (door, slot)) = self.reader.owner(event.door) else { return };
+        let Some(place @ (door, _)) = self.reader.owner(event.door) else { return };
         if event.what == What::Opening
             && let Err(reason) = self.acting.use_up_step(place, event.source, &mut self.audit)
         {
             self.tell_reason(reason, now);
-            let armed = self.acting.next_in(door, slot).map(|next| self.reader.follow_in(door, next));
-            if let Some(Err(error)) = armed {
-                self.look_again(&error, now);
-            }
+            self.follow_next(place, now);
             return;
         }
         self.audit.log.counts.knock(self.acting.name(door), &event.what, 1);

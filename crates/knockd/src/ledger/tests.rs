@@ -17,7 +17,7 @@ const WINDOW_NS: u64 = 120 * SECOND;
 const SEEN: Result<(), Refused> = Err(Refused::NotGood(Refusal::Seen));
 
 fn now() -> u64 {
-    nanoseconds(SystemTime::now())
+    wall_clock::nanoseconds()
 }
 
 fn holder(number: u8) -> Holder {

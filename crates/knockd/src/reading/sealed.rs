@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 #[cfg(feature = "fwknop")]
 use knock_core::fwknop::{self, FwknopKeys};
-use knock_core::spa::{Budget, HostKey, LENGTH, Refusal, open, passes_gate};
+use knock_core::spa::{Budget, HostKey, LENGTH, Refusal, encapsulated, open, passes_gate};
 use knock_core::time::Timestamp;
 #[cfg(feature = "fwknop")]
 use knock_core::tracker::DoorIndex;
@@ -173,8 +173,7 @@ impl Opener {
         if !passes_gate(datagram.data, key.public()) {
             return Err(Refusal::Unsealed);
         }
-        let encapsulated = datagram.data.get(16..).and_then(|rest| rest.first_chunk::<32>());
-        if encapsulated.is_some_and(|key| self.known.contains(key)) {
+        if encapsulated(datagram.data).is_some_and(|key| self.known.contains(key)) {
             return Err(Refusal::Used);
         }
         if !self.budget.admits(datagram.source, now) {

@@ -63,6 +63,16 @@ impl Taken {
         self.scene.knock(&format!("{port}:udp"))
     }
 
+    /// Commits what ends the process, for this reason for the `count`th time; the next process is there before the next misdeed.
+    fn commit_last(&self, port: u16, reason: &str, count: usize) -> io::Result<()> {
+        self.commit(port)?;
+        wait_until("what the log says of it", SOON, || self.said(reason) == count)
+            .map_err(|error| io::Error::other(format!("{port}: {error}; {}", self.daemon.log())))?;
+        wait_until("another process", SOON, || {
+            self.ask(&["status"]).is_ok_and(|status| status["reading"]["restarts"] == count)
+        })
+    }
+
     /// What the daemon answers to `knockctl` with these arguments.
     fn ask(&self, arguments: &[&str]) -> io::Result<Value> {
         let mut command = Command::new(lab::binary("knockctl")?);
@@ -108,13 +118,7 @@ fn it_has_nothing_in_its_hands() -> io::Result<()> {
     assert_eq!(layers.len(), 5, "{status}");
     assert!(layers.iter().all(|layer| layer["state"] == "on"), "{status}");
     for (port, count) in CALLS.zip(1..) {
-        taken.commit(port)?;
-        wait_until("what the log says of it", SOON, || taken.said(FORBIDDEN) == count)
-            .map_err(|error| io::Error::other(format!("{port}: {error}; {}", taken.daemon.log())))?;
-        // The next one is there before the next misdeed.
-        wait_until("another process", SOON, || {
-            taken.ask(&["status"]).is_ok_and(|status| status["reading"]["restarts"] == count)
-        })?;
+        taken.commit_last(port, FORBIDDEN, count)?;
     }
     assert!(!Path::new("/tmp/taken-over").exists());
     assert_eq!(taken.open()?, []);
@@ -151,12 +155,7 @@ fn what_it_cannot_have_to_say_ends_it() -> io::Result<()> {
     let taken = Taken::start(&[])?;
     // A door that is not for this address, one that is not there, what is no host, a stage that none has, and no words.
     for (port, count) in (7103..=7108).zip(1..) {
-        taken.commit(port)?;
-        wait_until("what the log says of it", SOON, || taken.said(LIE) == count)
-            .map_err(|error| io::Error::other(format!("{port}: {error}; {}", taken.daemon.log())))?;
-        wait_until("another process", SOON, || {
-            taken.ask(&["status"]).is_ok_and(|status| status["reading"]["restarts"] == count)
-        })?;
+        taken.commit_last(port, LIE, count)?;
     }
     assert_eq!(taken.open()?, []);
     Ok(())
@@ -174,11 +173,7 @@ fn it_cannot_open_a_door_with_ssh_keys() -> io::Result<()> {
     assert!(taken.said("no request: ") < 5000, "{} lines", taken.said("no request: "));
     assert_eq!(taken.open()?, []);
     // To say that somebody has opened it, as with a sequence, is a lie that ends it; likewise as one of fwknop's.
-    taken.commit(7201)?;
-    wait_until("what the log says of it", SOON, || taken.said(LIE) == 1)?;
-    wait_until("another process", SOON, || {
-        taken.ask(&["status"]).is_ok_and(|status| status["reading"]["restarts"] == 1)
-    })?;
+    taken.commit_last(7201, LIE, 1)?;
     taken.commit(7206)?;
     taken.daemon.wait_for_log("keys: not opened: ", SOON)?;
     assert_eq!(taken.open()?, []);
@@ -223,12 +218,7 @@ fn it_opens_doors_whose_keys_it_has_as_their_users_can() -> io::Result<()> {
     assert_eq!(open, [pair("fwknop", guest), pair("rolling", guest)]);
     // Names that nobody can have and reasons that only the other half can know are lies.
     for (port, count) in [(7207, 1), (7208, 2)] {
-        taken.commit(port)?;
-        wait_until("what the log says of it", SOON, || taken.said(LIE) == count)
-            .map_err(|error| io::Error::other(format!("{port}: {error}; {}", taken.daemon.log())))?;
-        wait_until("another process", SOON, || {
-            taken.ask(&["status"]).is_ok_and(|status| status["reading"]["restarts"] == count)
-        })?;
+        taken.commit_last(port, LIE, count)?;
     }
     // Until something of it may be told again.
     wait_until("what it says of it", SOON, || {
